@@ -1,0 +1,298 @@
+"""The run folder: one training of one method with one seed, kept as plain files that anything can read.
+
+    runs/<name>/<id>/
+      config.json      what was asked          env.json       git, versions, device, seed, data fingerprint
+      metrics.jsonl    appended line by line   scores.parquet one row a case
+      samples/         index.json and one .npy an array: fixed inputs, targets, outputs
+      weights.safetensors   state.pt           report.json    times, files set aside     done
+
+`<id>` is a hash of what was asked, so the same question finds the same folder. Nothing here imports torch, and numpy and
+pandas only where a table or an array is read. No patient identity is written: cases carry ids made by the loaders.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+from workbench.errors import InvalidRun
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+def root_folder() -> Path:
+    """Where runs go: $WORKBENCH_RUNS, or ./runs."""
+    return Path(os.environ.get("WORKBENCH_RUNS", "runs")).absolute()
+
+
+def identity(request: Any) -> str:
+    """Twelve hex digits that stand for a JSON-able request, whatever the order of its keys.
+
+    >>> identity({"a": 1, "b": 2}) == identity({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(request, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: str = "wb") -> Iterator[IO]:
+    """Write a file whole or not at all: temporary name in the same folder, sync, `os.replace`.
+
+    Raises:
+        InvalidRun: the disk is full or the folder cannot be written; what stood there before still stands.
+    """
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            mode, dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        remedy = "free some space or choose another folder, then run again: it resumes"
+        raise InvalidRun(
+            path, "a folder that can be written", error.strerror or str(error), remedy
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    with replacing(path, "w") as file:
+        json.dump(value, file, indent=1, sort_keys=True, allow_nan=False)
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InvalidRun(
+            path, "a file of a run folder", "none", "run it again, or delete the folder"
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        found = f"something unreadable ({type(error).__name__})"
+        raise InvalidRun(path, "valid JSON", found, "run it again, or delete the folder") from error
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder. Reading is lazy, and every problem is an `InvalidRun` that names the file."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.parent.name
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        value = read_json(self.path / "config.json")
+        if not isinstance(value, dict) or not isinstance(value.get("method"), str):
+            remedy = "this folder was not written by the workbench: move it elsewhere"
+            raise InvalidRun(
+                self.path / "config.json", "an object with a method", type(value).__name__, remedy
+            )
+        return value
+
+    @property
+    def arm(self) -> str:
+        """What the run is called in a comparison: the method, or the method with its changed settings' name."""
+        return self.config.get("arm", self.config["method"])
+
+    @property
+    def seed(self) -> int:
+        return self.config.get("seed", 0)
+
+    @cached_property
+    def env(self) -> dict[str, Any]:
+        return read_json(self.path / "env.json")
+
+    @property
+    def state(self) -> str:
+        """`done`, `unfinished` (it can be resumed) or `broken: why`."""
+        try:
+            _ = self.config
+        except InvalidRun as error:
+            return f"broken: {error}"
+        if not (self.path / "done").exists():
+            return "unfinished"
+        missing = [n for n in ("scores.parquet", "samples/index.json") if not (self.path / n).is_file()]
+        return f"broken: {', '.join(missing)} missing" if missing else "done"
+
+    def metrics(self):
+        """Learning curves: a DataFrame with `step`, `epoch`, `time` (s) and one column a logged quantity."""
+        import pandas as pd
+
+        path, rows = self.path / "metrics.jsonl", []
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                with contextlib.suppress(json.JSONDecodeError):  # a line cut by a crash
+                    rows.append(json.loads(line))
+        return pd.DataFrame([row for row in rows if isinstance(row, dict)])
+
+    def scores(self):
+        """One row a case: `case`, `group`, what the data tells of it, and one column a metric."""
+        import pandas as pd
+
+        try:
+            return pd.read_parquet(self.path / "scores.parquet")
+        except (OSError, ValueError) as error:
+            found = "none" if isinstance(error, FileNotFoundError) else "something unreadable"
+            raise InvalidRun(
+                self.path / "scores.parquet", "a table of scores", found, "run it again"
+            ) from error
+
+    @cached_property
+    def samples(self) -> "Samples":
+        return Samples(self.path / "samples")
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder while training: a second process that asks for the same run is refused."""
+        import filelock
+
+        try:
+            with filelock.FileLock(self.path / ".lock", timeout=1):
+                yield
+        except filelock.Timeout:
+            remedy = "wait for it to finish or stop it; this run can then be resumed"
+            raise InvalidRun(
+                self.path, "a folder of its own", "another process training in it", remedy
+            ) from None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Saved inputs, targets and outputs: `index.json` lists the cases, every array is one memory-mapped .npy.
+
+    Arrays have the case first, all uint8. Colorizations: `image` (N, H, W) the grey input and `target`, `color`
+    (N, H, W, 3) truth and prediction, 255 is 1.0; `foreground` and `mask` (N, H, W) true and predicted labels.
+    """
+
+    path: Path
+
+    @cached_property
+    def index(self) -> dict[str, Any]:
+        value = read_json(self.path / "index.json")
+        if not isinstance(value, dict) or not {"cases", "arrays"} <= value.keys():
+            raise InvalidRun(self.path / "index.json", "cases and arrays", "other content", "run it again")
+        return value
+
+    @property
+    def cases(self) -> list[dict[str, Any]]:
+        """One entry a case, in the order of the arrays: `case`, `group`, and what the data tells of it."""
+        return self.index["cases"]
+
+    @property
+    def keys(self) -> list[str]:
+        return self.index["arrays"]
+
+    def array(self, key: str):
+        """The whole array of one kind, memory-mapped, read-only."""
+        import numpy as np
+
+        path = self.path / f"{key}.npy"
+        if key not in self.keys:
+            raise InvalidRun(self.path, f"one of {', '.join(self.keys)}", repr(key), "choose another view")
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise InvalidRun(path, "an array of samples", "something unreadable", "run it again") from error
+        if len(array) != len(self.cases):
+            raise InvalidRun(path, f"{len(self.cases)} cases", str(len(array)), "run it again")
+        return array
+
+
+def folder(root: Path, name: str, id: str) -> Path:
+    """The path of a run, with names checked and the result kept under the root."""
+    for part in (name, id):
+        if not NAME.fullmatch(part):
+            remedy = "use small letters, digits, '_', '.', '-'"
+            raise InvalidRun(repr(part), "a plain name", "other characters or length", remedy)
+    path = Path(root).resolve() / name / id
+    if path.resolve() != path:
+        raise InvalidRun(path, "a folder under the runs", "a link that leads elsewhere", "remove the link")
+    return path
+
+
+def create(root: Path, request: dict[str, Any]) -> Run:
+    """The folder for a request (method, arm, config, budget, data, seed): made, or found again."""
+    path = folder(root, request["method"], identity(request))
+    try:
+        (path / "samples").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRun(
+            path, "a folder that can be made", error.strerror, "choose another with root"
+        ) from error
+    if not (path / "config.json").is_file():
+        write_json(path / "config.json", request)
+    return Run(path)
+
+
+def find(root: Path | str | None = None) -> list[Run]:
+    """Every folder under the root that looks like a run, broken ones too, by name and then by time."""
+    root = Path(root) if root is not None else root_folder()
+    found = [Run(path) for path in root.glob("*/*") if path.is_dir() and NAME.fullmatch(path.parent.name)]
+    found = [run for run in found if NAME.fullmatch(run.id)]
+    return sorted(found, key=lambda run: (run.name, run.path.stat().st_mtime, run.id))
+
+
+def get(text: str | Path, root: Path | str | None = None) -> Run:
+    """A run by its path, by `name/id`, or by the first digits of its id."""
+    if (Path(text) / "config.json").is_file():
+        return Run(Path(text).resolve())
+    found = [run for run in find(root) if f"{run.name}/{run.id}" == str(text) or run.id.startswith(str(text))]
+    if len(found) != 1:
+        what = f"{len(found)} runs" if found else "none"
+        remedy = "`workbench list` shows the runs; give more digits of the id or a path"
+        raise InvalidRun(str(text), "a run", what, remedy)
+    return found[0]
+
+
+class Log:
+    """metrics.jsonl: appended line by line; on resuming, what came after the checkpoint is dropped."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.start = time.monotonic()
+        self.before = 0.0
+        kept = []
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+                with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError):
+                    row = json.loads(line)
+                    if row["step"] <= step:
+                        kept.append(line)
+                        self.before = row["time"]
+        with replacing(path, "w") as file:
+            file.writelines(f"{line}\n" for line in kept)
+        self.file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by close()
+
+    def write(self, **values: float) -> None:
+        seconds = round(self.before + time.monotonic() - self.start, 3)
+        self.file.write(json.dumps({**values, "time": seconds}) + "\n")
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def save(path: Path, writer: Callable[[IO[bytes]], None]) -> None:
+    """Write binary content through `replacing`."""
+    with replacing(path) as file:
+        writer(file)
