@@ -23,9 +23,7 @@ class Bound:
     open: bool = False
 
     def __contains__(self, value: float) -> bool:
-        return (
-            math.isfinite(value) and self.low <= value <= self.high and not (self.open and value == self.low)
-        )
+        return math.isfinite(value) and self.low <= value <= self.high and not (self.open and value == self.low)
 
     def __str__(self) -> str:
         if self.high < math.inf:
@@ -69,9 +67,7 @@ def checked(name: str, value: Any, hint: Any) -> Any:
     wanted = hint if isinstance(hint, type | types.UnionType) else object
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
         expected = getattr(hint, "__name__", str(hint))
-        raise InvalidParameter(
-            name, f"a value of type {expected}", repr(value), f"give {name}={example(hint)}"
-        )
+        raise InvalidParameter(name, f"a value of type {expected}", repr(value), f"give {name}={example(hint)}")
     if bound is not None and value not in bound:
         raise InvalidParameter(name, f"a value {bound}", repr(value), "choose one inside")
     return value

@@ -52,9 +52,7 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO]:
     """
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(
-            mode, dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
+        with tempfile.NamedTemporaryFile(mode, dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
             yield file
             file.flush()
@@ -62,9 +60,7 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO]:
         os.replace(temporary, path)
     except OSError as error:
         remedy = "free some space or choose another folder, then run again: it resumes"
-        raise InvalidRun(
-            path, "a folder that can be written", error.strerror or str(error), remedy
-        ) from error
+        raise InvalidRun(path, "a folder that can be written", error.strerror or str(error), remedy) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -79,9 +75,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InvalidRun(
-            path, "a file of a run folder", "none", "run it again, or delete the folder"
-        ) from None
+        raise InvalidRun(path, "a file of a run folder", "none", "run it again, or delete the folder") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         found = f"something unreadable ({type(error).__name__})"
         raise InvalidRun(path, "valid JSON", found, "run it again, or delete the folder") from error
@@ -106,9 +100,7 @@ class Run:
         value = read_json(self.path / "config.json")
         if not isinstance(value, dict) or not isinstance(value.get("method"), str):
             remedy = "this folder was not written by the workbench: move it elsewhere"
-            raise InvalidRun(
-                self.path / "config.json", "an object with a method", type(value).__name__, remedy
-            )
+            raise InvalidRun(self.path / "config.json", "an object with a method", type(value).__name__, remedy)
         return value
 
     @property
@@ -155,9 +147,7 @@ class Run:
             return pd.read_parquet(self.path / "scores.parquet")
         except (OSError, ValueError) as error:
             found = "none" if isinstance(error, FileNotFoundError) else "something unreadable"
-            raise InvalidRun(
-                self.path / "scores.parquet", "a table of scores", found, "run it again"
-            ) from error
+            raise InvalidRun(self.path / "scores.parquet", "a table of scores", found, "run it again") from error
 
     @cached_property
     def samples(self) -> "Samples":
@@ -173,9 +163,7 @@ class Run:
                 yield
         except filelock.Timeout:
             remedy = "wait for it to finish or stop it; this run can then be resumed"
-            raise InvalidRun(
-                self.path, "a folder of its own", "another process training in it", remedy
-            ) from None
+            raise InvalidRun(self.path, "a folder of its own", "another process training in it", remedy) from None
 
 
 @dataclass(frozen=True)
@@ -238,9 +226,7 @@ def create(root: Path, request: dict[str, Any]) -> Run:
     try:
         (path / "samples").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidRun(
-            path, "a folder that can be made", error.strerror, "choose another with root"
-        ) from error
+        raise InvalidRun(path, "a folder that can be made", error.strerror, "choose another with root") from error
     if not (path / "config.json").is_file():
         write_json(path / "config.json", request)
     return Run(path)

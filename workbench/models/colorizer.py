@@ -1,0 +1,72 @@
+"""The generator and the critic that the colorization methods share, so that only what a paper changes differs."""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+
+def block(wide: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Reflection-padded convolution, instance norm, ReLU."""
+    conv = nn.Conv2d(wide, out, kernel, stride, kernel // 2, padding_mode="reflect")
+    return nn.Sequential(conv, nn.InstanceNorm2d(out), nn.ReLU(inplace=True))
+
+
+class Residual(nn.Module):
+    """Two convolutions with instance norm around a shortcut; (B, C, H, W) in and out."""
+
+    def __init__(self, wide: int) -> None:
+        super().__init__()
+        conv = nn.Conv2d(wide, wide, 3, padding=1, padding_mode="reflect")
+        self.body = nn.Sequential(block(wide, wide, 3), conv, nn.InstanceNorm2d(wide))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Encoder(nn.Sequential):
+    """conv7 to `base`, two stride-2 convolutions, `blocks` residual blocks: (B, C, H, W) -> (B, 4 base, H/4, W/4)."""
+
+    def __init__(self, channels: int, base: int, blocks: int) -> None:
+        down = (block(channels, base, 7), block(base, 2 * base, 3, 2), block(2 * base, 4 * base, 3, 2))
+        super().__init__(*down, *(Residual(4 * base) for _ in range(blocks)))
+
+
+class Decoder(nn.Sequential):
+    """Two upsamplings, then conv7 to `channels` without activation: (B, 4 base, H/4, W/4) -> (B, channels, H, W).
+
+    Nearest upsampling before a convolution, which leaves no checkerboard (inferred).
+    """
+
+    def __init__(self, base: int, channels: int) -> None:
+        up = (nn.Upsample(scale_factor=2), block(4 * base, 2 * base, 3), nn.Upsample(scale_factor=2))
+        last = nn.Conv2d(base, channels, 7, padding=3, padding_mode="reflect")
+        super().__init__(*up, block(2 * base, base, 3), last)
+
+
+class Generator(nn.Module):
+    """Encoder and decoder with a tanh, (B, in, H, W) in [0, 1] -> (B, out, H, W) in [0, 1]; H and W multiples of 4."""
+
+    def __init__(self, channels: int, out: int, base: int, blocks: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder = Encoder(channels, base, blocks), Decoder(base, out)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return (self.decoder(self.encoder(2 * image - 1)).tanh() + 1) / 2
+
+
+class PatchCritic(nn.Sequential):
+    """70x70 PatchGAN (Isola et al., arXiv 1611.07004): (B, C, H, W) in [0, 1] -> (B, 1, h, w), one score a patch.
+
+    4x4 convolutions of `base`, 2, 4 and 8 times `base` channels; the last two have stride 1. No normalisation: batch
+    statistics would couple the samples whose gradients are penalised one by one. `depth` 3 has a smaller field.
+    """
+
+    def __init__(self, channels: int, base: int, depth: int = 4) -> None:
+        widths = [channels] + [base * 2**n for n in range(depth)]
+        layers: list[nn.Module] = []
+        for n, (wide, out) in enumerate(pairwise(widths)):
+            layers += [nn.Conv2d(wide, out, 4, 2 if n < depth - 1 else 1, 1), nn.LeakyReLU(0.2, inplace=True)]
+        super().__init__(*layers, nn.Conv2d(widths[-1], 1, 4, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(2 * image - 1)
