@@ -48,7 +48,7 @@ class Check:
 def report(runs: Path = Path("runs")) -> list[Check]:
     """The checks of this machine and interpreter, in the order they are shown.
 
-    Versions come from the installed metadata; of the packages listed only torch and psutil are loaded.
+    Versions come from the installed metadata; only psutil, torch and what the training loop needs are loaded.
     `runs` is the folder whose disk is measured; it need not exist.
     """
     return [
@@ -67,7 +67,7 @@ def report(runs: Path = Path("runs")) -> list[Check]:
 
 
 def show(runs: Path = Path("runs")) -> int:
-    """Print the report as a table, then the remedies; returns the exit status: 1 where a needed part is missing."""
+    """Print the report as a table, then the remedies; returns the exit status, 1 where a needed part is missing."""
     checks = report(runs)
     width = max(len(check.name) for check in checks)
     for check in checks:
@@ -77,6 +77,11 @@ def show(runs: Path = Path("runs")) -> int:
         if wanted:
             print("", f"{heading}:", *(f"  {check.name}\n      {check.remedy}" for check in wanted), sep="\n")
     return int(not all(check.ok for check in checks))
+
+
+def browser() -> Path | None:
+    """The installed Chromium that the browser tests drive, None where there is none."""
+    return next((Path(found) for found in map(shutil.which, BROWSERS) if found), None)
 
 
 def _line(check: Check, width: int) -> str:
@@ -120,7 +125,7 @@ def _compute() -> list[Check]:
     except (ImportError, OSError) as error:  # OSError: a shared library is missing
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         return [Check("device", f"torch does not load: {reason}", False, _install("--force-reinstall torch"))]
-    return [*_devices(torch), _precision(torch), _threads(torch)]
+    return [*_devices(torch), _precision(), _threads(torch)]
 
 
 def _devices(torch) -> list[Check]:
@@ -137,13 +142,13 @@ def _gpu(index: int, gpu) -> Check:
     return Check(f"device cuda:{index}", value)
 
 
-def _precision(torch) -> Check:
-    if torch.cuda.is_available():
-        bf16, where = torch.cuda.is_bf16_supported(), "CUDA"
-    else:
-        features = torch.cpu.get_capabilities()
-        bf16, where = features.get("avx512_bf16") or features.get("amx_bf16"), "CPU"
-    return Check("precision", f"bf16 on this {where}" if bf16 else f"float32 (no bf16 on this {where})")
+def _precision() -> Check:
+    try:
+        from .fit import find_device, find_precision
+    except ImportError as error:
+        return Check("precision", f"the training loop does not load: {error}", False, _install("-e ."))
+    device = find_device()
+    return Check("precision", f"{find_precision(device=device)} on {device}")
 
 
 def _threads(torch) -> Check:
@@ -230,6 +235,6 @@ def _kernel() -> Check:
 
 
 def _browser() -> Check:
-    found = next((name for name in BROWSERS if shutil.which(name)), None)
+    found = browser()
     remedy = "" if found else "apt-get install chromium (needed by the browser tests only)"
-    return Check("browser", found or "none", True, remedy)
+    return Check("browser", found.name if found else "none", True, remedy)

@@ -1,4 +1,4 @@
-"""The contract between a paper and the loop: what a method must be for `fit`, `study` and the dashboards to serve it."""
+"""The contract between a paper and the loop: what a method must be for `fit`, `study` and the dashboards."""
 
 import hashlib
 import importlib
@@ -48,12 +48,13 @@ class Stream:
 class Method(nn.Module):
     """Base of every method and baseline.
 
-    A subclass names its `Config` and the kind of `data` that feeds it, and implements `optimizers`, `updates`, `predict` and
-    `score`. The loop sets `epoch` (from 1) and `stream` before the step that uses them.
+    A subclass names its `Config` and the kind of `data` that feeds it, and implements `optimizers`, `updates`, `predict`
+    and `score`. The loop sets `epoch` (from 1) and `stream` before the step that uses them.
     """
 
     Config: ClassVar[type[Config]] = Config
     data: ClassVar[str]
+    eager: ClassVar[tuple[str, ...]] = ()  # children that torch.compile must leave alone: it has no double backward
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -111,6 +111,7 @@ class SMCGAN(method.Method):
 
     Config = Config
     data = "anatomy"
+    eager = ("critic1", "critic2")
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

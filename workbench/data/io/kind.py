@@ -52,7 +52,12 @@ def unzipped(path: Path) -> bytes:
     try:
         with gzip.open(path) as file:
             inner = file.read(HEAD)
-    except (OSError, EOFError, ValueError, gzip.zlib.error):  # a broken archive is named as what it is, an archive
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        gzip.zlib.error,
+    ):  # a broken archive is named as what it is, an archive
         return b"\x1f\x8b"
     return inner if nifti_version(inner) else b"\x1f\x8b"
 
@@ -65,6 +70,8 @@ def sniff(head: bytes) -> str:
     """
     if not head:
         return "an empty file"
+    if head[128:132] == b"DICM":  # first, as its preamble may pose as another format, TIFF by habit
+        return "DICOM"
     for magic, kind in (*_KINDS, *_FOREIGN):
         if head.startswith(magic):
             return kind
@@ -72,9 +79,7 @@ def sniff(head: bytes) -> str:
         return "BMP"
     if nifti_version(head):
         return "NIfTI"
-    if head[128:132] == b"DICM" or _bare_dicom(head):
-        return "DICOM"
-    return _other(head)
+    return "DICOM" if _bare_dicom(head) else _other(head)
 
 
 def nifti_version(head: bytes) -> int:
@@ -112,7 +117,7 @@ def _other(head: bytes) -> str:
         return "a HEIC or AVIF picture"
     if head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0":
         return "the header of a two-file NIfTI volume"
-    if b"\x5c\x01\0\0" == head[:4] or b"\0\0\x01\x5c" == head[:4]:
+    if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
         return "an Analyze header"
     text = sum(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head)
     return "a text file" if text > 0.95 * len(head) else "a file of unknown kind"

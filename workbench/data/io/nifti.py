@@ -10,15 +10,27 @@ from typing import BinaryIO
 
 import nibabel
 import numpy as np
+import psutil
 
 from workbench.data.io.guard import MAX_RATIO, damaged, guard
-from workbench.data.io.kind import HEAD, kind_of, nifti_version
+from workbench.data.io.kind import HEAD, PICTURES, kind_of, nifti_version
 from workbench.errors import InvalidImage
 
-MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}  # codes of xyzt_units: unknown, metre, millimetre, micrometre
+MM_PER_UNIT = {
+    0: 1.0,
+    1: 1000.0,
+    2: 1.0,
+    3: 0.001,
+}  # codes of xyzt_units: unknown, metre, millimetre, micrometre
 MAX_CONDITION = 1e6  # of the 3x3 part of the affine; beyond it an axis has vanished
 CHUNK = 2**20
-_CGROUP = "/sys/fs/cgroup/memory"
+CGROUPS = (  # of a container, which may allow less than the machine has: version 2, version 1
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ),
+)
 _quiet = logging.Logger("nifti header", logging.CRITICAL + 1)
 
 
@@ -53,7 +65,8 @@ def read_volume(path: str | os.PathLike) -> Volume:
     with guard(path, "NIfTI volume"):
         if (kind := kind_of(path)) != "NIfTI":
             remedy = "read pictures with read_image; convert other volumes to .nii.gz (dcm2niix, mri_convert)"
-            raise InvalidImage(path.name, "a NIfTI volume (.nii, .nii.gz)", _with_article(kind), remedy)
+            found = f"a {kind} file" if kind in (*PICTURES, "DICOM") else kind
+            raise InvalidImage(path.name, "a NIfTI volume (.nii, .nii.gz)", found, remedy)
         with _stream(path) as stream:
             header = _header(stream)
             shape, affine = _shape(path, header), _affine(path, header)
@@ -61,10 +74,6 @@ def read_volume(path: str | os.PathLike) -> Volume:
         image = nibabel.as_closest_canonical(nibabel.Nifti1Image(array, affine))
         array = np.ascontiguousarray(image.dataobj)
         return Volume(array, image.affine, np.linalg.norm(image.affine[:3, :3], axis=0), path)
-
-
-def _with_article(kind: str) -> str:
-    return f"a {kind} file" if kind.isupper() else kind
 
 
 def _stream(path: Path) -> BinaryIO:
@@ -86,7 +95,8 @@ def _shape(path: Path, header: nibabel.Nifti1Header) -> tuple[int, ...]:
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3:
-        remedy = "split a time series into one file per volume (for example fslsplit, or nibabel.four_to_three)"
+        series = "split it into one file per volume (fslsplit, nibabel.four_to_three)"
+        remedy = series if len(shape) == 4 else "save one scalar volume; a single slice needs a third axis of size 1"
         raise InvalidImage(path.name, "a volume of 3 axes", f"{len(shape)} axes, shape {shape}", remedy)
     if min(shape) < 1:
         raise damaged(path, "NIfTI volume")
@@ -144,21 +154,14 @@ def _check_memory(path: Path, shape: tuple[int, ...], dtype: np.dtype, offset: i
         raise damaged(path, "NIfTI volume")
     need, free = size * (dtype.itemsize + 8), free_memory()  # the raw voxels, float32, and its turned copy
     if need > free:
-        found = f"{' x '.join(map(str, shape))} voxels, about {need / 1e9:.1f} GB, with {free / 1e9:.1f} GB free"
+        found = f"{' x '.join(map(str, shape))} voxels, about {need >> 20} MB, with {free >> 20} MB free"
         raise InvalidImage(path.name, "a volume that fits in memory", found, "crop or resample it first")
 
 
-def free_memory() -> float:
-    """Bytes this process may still take: what the machine has left, or its container if that is less.
-
-    Infinite where the system tells neither (then an allocation that fails is refused instead).
-    """
-    limits = [math.inf]
-    for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
-        folder = Path(_CGROUP).parent if limit == "memory.max" else Path(_CGROUP)
-        if (folder / limit).is_file() and (value := (folder / limit).read_text().strip()).isdigit():
-            limits.append(int(value) - int((folder / used).read_text()))
-    if (machine := Path("/proc/meminfo")).is_file():
-        fields = dict(line.split(":", 1) for line in machine.read_text().splitlines())
-        limits.append(int(fields["MemAvailable"].split()[0]) * 1024)
+def free_memory() -> int:
+    """Bytes this process may still take: what the machine has left, or its container if that is less."""
+    limits = [psutil.virtual_memory().available]
+    for limit, used in CGROUPS:
+        if limit.is_file() and (value := limit.read_text().strip()).isdigit():
+            limits.append(int(value) - int(used.read_text()))
     return min(limits)

@@ -1,0 +1,96 @@
+"""The dashboard: Panel pages over a folder of runs, served to browsers or shown in a notebook.
+
+    from workbench import dashboard
+    dashboard.inline()                   # once a notebook
+    dashboard.colorizations(runs)        # one page
+    dashboard.app("runs")                # all pages
+
+`serve` is what `workbench dashboard` starts. A page is one decorated function in one file of `dashboard/pages`: nothing
+else needs to know of it, and it appears wherever a run wrote the arrays it needs. Nothing here imports torch.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import panel as pn
+
+from workbench import runs as run_folders
+from workbench.dashboard import frame
+from workbench.dashboard.pages import Page, discover
+from workbench.errors import unknown
+from workbench.runs import Run
+
+EXTENSIONS = ("tabulator",)  # what the pages use; 'ipywidgets' would break the display in JupyterLab
+
+
+def __getattr__(name: str) -> Any:
+    """Every page is a function of this module: `dashboard.colorizations(runs)`."""
+    pages = {page.name: page for page in discover()} if not name.startswith("_") else {}
+    if name not in pages:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return pages[name]
+
+
+def inline() -> None:
+    """Loads into a notebook what the pages need, from the installed package: no network."""
+    import holoviews as hv
+
+    hv.extension("bokeh", inline=True, logo=False)
+    pn.extension(*EXTENSIONS, inline=True)
+
+
+def app(root: Path | str | None = None, pages: Sequence[str] | None = None) -> pn.viewable.Viewable:
+    """All pages over a folder of runs, or the named ones, as tabs; each is built when it is first opened.
+
+    Raises:
+        InvalidParameter: a page that does not exist.
+    """
+    folder = Path(root).absolute() if root is not None else run_folders.root_folder()
+    found = run_folders.find(folder)
+    chosen = select(pages)
+    if not found:
+        return frame.page(folder, pn.Column(frame.empty(f"No runs under {folder}", "workbench run smcgan")))
+    return frame.page(folder, frame.tabs([(page.title, page, found) for page in chosen]))
+
+
+def select(names: Iterable[str] | None) -> list[Page]:
+    pages = {page.name: page for page in discover()}
+    for name in names or ():
+        if name not in pages:
+            raise unknown("page", name, pages)
+    return [pages[name] for name in names or pages]
+
+
+def serve(
+    root: Path | str | None = None,
+    port: int = 5006,
+    show: bool = True,
+    address: str = "127.0.0.1",
+    origins: Sequence[str] = (),
+    **options: Any,
+) -> Any:
+    """Serves `app(root)`, one session a visitor, until interrupted. Listens on this machine alone unless told otherwise.
+
+    Args:
+        port: 0 for any that is free.
+        origins: host:port of other addresses it is reached by, such as a Jupyter server that proxies it.
+        options: passed on to `panel.serve`, such as `threaded=True` or `start=False`.
+    """
+    pn.extension(*EXTENSIONS)
+    allowed = [f"{host}:{port}" if port else "*" for host in ("localhost", "127.0.0.1", address)]
+    return pn.serve(
+        {"/": lambda: app(root)},
+        port=port,
+        address=address,
+        show=show,
+        title="Workbench",
+        websocket_origin=sorted({*allowed, *origins}),
+        compress_response=True,
+        websocket_compression_level=1,
+        warm=True,
+        **options,
+    )
+
+
+__all__ = ["EXTENSIONS", "Run", "app", "inline", "serve"]

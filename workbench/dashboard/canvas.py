@@ -1,0 +1,124 @@
+"""Live pictures of one case: figures that share pan, zoom and one data source, so that another case is one small message."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import panel as pn
+from bokeh.core.property.vectorization import Field
+from bokeh.models import (
+    ColumnDataSource,
+    CustomJS,
+    GlyphRenderer,
+    HoverTool,
+    Image,
+    ImageRGBA,
+    LinearColorMapper,
+    LinearScale,
+    MultiLine,
+    PanTool,
+    Plot,
+    Range1d,
+    WheelZoomTool,
+)
+from bokeh.palettes import Inferno256
+
+from workbench.dashboard import frame
+from workbench.views import colors
+
+RESET = "for (const range of [x, y]) range.setv({start: range.tags[0], end: range.tags[1]})"
+PLACE = {"x": 0, "y": 0, "dw": Field("width"), "dh": Field("height"), "origin": "top_left"}
+
+
+class Canvas:
+    """Square figures over one image grid: x to the right and y up, in pixels of the first image, square pixels, crisp.
+
+    Args:
+        columns: the names of the pictures and maps that `show` will be given.
+        outlines: the names of the outlines.
+    """
+
+    def __init__(self, columns: Iterable[str], outlines: Iterable[str] = ()) -> None:
+        blank = np.zeros((1, 1), np.uint32)
+        self.source = ColumnDataSource({"width": [1], "height": [1]} | {name: [blank] for name in columns})
+        self.outlines = {name: ColumnDataSource({"xs": [], "ys": []}) for name in outlines}
+        self.x, self.y = Range1d(0, 1), Range1d(0, 1)
+        self.scale = LinearScale()
+        self.whole = CustomJS(args={"x": self.x, "y": self.y}, code=RESET)
+        self.extent: tuple[int, int] | None = None
+        self.mapper = LinearColorMapper(palette=Inferno256, low=0, high=colors.LIMIT)
+        self.lines: dict[str, list[GlyphRenderer]] = {name: [] for name in outlines}
+        self.panes: list[pn.pane.Bokeh] = []
+
+    def plot(self, name: str) -> Plot:
+        """An empty square; a bare plot, since the axes and grids of a `figure` triple the time a page needs."""
+        made = Plot(
+            x_range=self.x, y_range=self.y, x_scale=self.scale, y_scale=self.scale, name=name, toolbar_location=None,
+            sizing_mode="scale_width", aspect_ratio=1, min_border=0, outline_line_color=frame.LINE,
+            background_fill_color="#e9ecf0", lod_threshold=None, title=None,
+        )  # fmt: skip
+        wheel = WheelZoomTool()
+        made.add_tools(PanTool(), wheel)
+        made.toolbar.active_scroll = wheel
+        made.js_on_event("doubletap", self.whole)
+        return made
+
+    def pane(self, made: Plot) -> pn.pane.Bokeh:
+        self.panes.append(pn.pane.Bokeh(made, sizing_mode="stretch_width", margin=0))
+        return self.panes[-1]
+
+    def picture(self, column: str, outlines: Mapping[str, str] | None = None) -> pn.pane.Bokeh:
+        """A picture of packed colours, with outlines on it: their names and colours."""
+        made = self.plot(column)
+        made.add_glyph(self.source, ImageRGBA(image=column, **PLACE))
+        for name, color in (outlines or {}).items():
+            for width, line, alpha in ((3.5, "black", 0.55), (1.8, color, 1.0)):  # seen on dark and on bright
+                glyph = MultiLine(xs="xs", ys="ys", line_color=line, line_alpha=alpha, line_width=width)
+                self.lines[name].append(made.add_glyph(self.outlines[name], glyph, visible=False))
+        return self.pane(made)
+
+    def map(self, column: str, unit: str) -> pn.pane.Bokeh:
+        """A map of values in colours from 0 to the limit; the value is told under the pointer."""
+        made = self.plot(column)
+        drawn = made.add_glyph(self.source, Image(image=column, color_mapper=self.mapper, **PLACE))
+        made.add_tools(HoverTool(renderers=[drawn], tooltips=f"{unit} @{column}{{0.0}}"))
+        return self.pane(made)
+
+    def show(self, images: Mapping[str, np.ndarray], outlines: Mapping[str, list[np.ndarray]], size: tuple[int, int]):
+        """Puts another case into the figures.
+
+        Args:
+            images: one (H, W) array a column, uint32 as from `colors.rgba` or float32.
+            outlines: paths (n, 2) of x, y from the top left; what is not named is cleared.
+            size: height and width of the grid; a picture of another size is stretched over it.
+        """
+        height, width = size
+        data = {name: [array] for name, array in images.items()}
+        self.source.data = {"width": [width], "height": [height]} | data
+        for name, source in self.outlines.items():
+            paths = outlines.get(name, [])
+            source.data = {"xs": [p[:, 0] for p in paths], "ys": [height - p[:, 1] for p in paths]}
+        if size != self.extent:
+            self.extent = size
+            self.reset()
+        pn.io.push_notebook(*self.panes[:1])
+
+    def reset(self) -> None:
+        """The whole image, in the middle of the square."""
+        height, width = self.extent or (1, 1)
+        side = max(height, width)
+        for ends, length in ((self.x, width), (self.y, height)):
+            start = (length - side) / 2
+            ends.tags = [start, start + side]
+            ends.update(start=start, end=start + side)
+
+    def outline(self, shown: Iterable[str]) -> None:
+        """Which outlines are to be seen."""
+        for name, lines in self.lines.items():
+            for line in lines:
+                line.visible = name in set(shown)
+        pn.io.push_notebook(*self.panes[:1])
+
+    def limit(self, high: float) -> None:
+        """The value at the upper end of the colours of all maps."""
+        self.mapper.high = high
+        pn.io.push_notebook(*self.panes[:1])

@@ -1,0 +1,175 @@
+"""What is asked of runs before anything is drawn: labels, which can be shown, shared cases, settings that differ.
+
+`colors` and `curves` hold the pictures themselves: plain HoloViews elements, which a notebook shows and `hv.save`
+writes to one HTML file.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from workbench import compare
+from workbench.errors import InvalidRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workbench.runs import Run
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+REMEDY = "run it again, or delete the folder"
+UNITS = {"psnr": "dB", "fg_psnr": "dB", "ciede2000": "ΔE00"}
+NAMES = {
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "mae": "MAE",
+    "mse": "MSE",
+    "iou": "IoU",
+    "ciede2000": "CIEDE2000",
+    "leakage": "Leakage",
+}
+
+
+def label(run: "Run") -> str:
+    """How a run is called in a list: arm · seed · first digits of its id."""
+    return f"{run.arm} · seed {run.seed} · {run.id[:6]}"
+
+
+def title(metric: str) -> str:
+    """The name of a metric as papers print it.
+
+    >>> title("fg_psnr"), title("dice")
+    ('Foreground PSNR', 'dice')
+    """
+    where, _, plain = metric.rpartition("fg_")
+    return ("Foreground " if where or metric.startswith("fg_") else "") + NAMES.get(plain, plain)
+
+
+def palette(arms: Iterable[str]) -> dict[str, str]:
+    """A colour an arm, told apart by colour-blind readers too; the order of the arms decides, whatever is shown."""
+    return {arm: OKABE_ITO[i % len(OKABE_ITO)] for i, arm in enumerate(dict.fromkeys(arms))}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Runs that a view can show, and why the others cannot; runs that wrote other kinds of samples are in neither."""
+
+    runs: list["Run"]
+    aside: list[tuple["Run", str]]
+
+
+def survey(runs: Iterable["Run"], needs: Mapping[str, int]) -> Survey:
+    """Sorts runs into usable and set aside.
+
+    Args:
+        needs: the arrays a view reads, each with its number of axes, the case first: {"image": 3, "color": 4}.
+    """
+    usable, aside = [], []
+    for run in runs:
+        try:
+            if run.state == "unfinished":
+                aside.append((run, "unfinished: run it again to resume it"))
+            elif run.state != "done":
+                aside.append((run, run.state))
+            elif set(needs) <= set(written(run)):
+                check(run, needs)
+                usable.append(run)
+        except InvalidRun as error:
+            aside.append((run, f"broken: {error}"))
+    return Survey(usable, aside)
+
+
+def written(run: "Run") -> list[str]:
+    """The names of the arrays a run wrote, its index being found sound.
+
+    Raises:
+        InvalidRun: the index is not what a run writes.
+    """
+    path, cases, keys = run.samples.path / "index.json", run.samples.cases, run.samples.keys
+    if not (isinstance(cases, list) and cases and all(isinstance(c, dict) and "case" in c for c in cases)):
+        raise InvalidRun(path, "a list of cases, each with an id", "other content", REMEDY)
+    if not (isinstance(keys, list) and all(isinstance(name, str) for name in keys)):
+        raise InvalidRun(path, "the names of the arrays", "other content", REMEDY)
+    return keys
+
+
+def check(run: "Run", needs: Mapping[str, int]) -> None:
+    """Raises InvalidRun where arm and seed, the table of scores or an array a view needs cannot be what they should."""
+    if not isinstance(run.arm, str) or not isinstance(run.seed, int):
+        raise InvalidRun(run.path / "config.json", "an arm and a whole seed", f"{run.arm!r}, {run.seed!r}", REMEDY)
+    scores(run)
+    sizes = {}
+    for name, axes in needs.items():
+        array = run.samples.array(name)
+        if array.ndim != axes or array.dtype != "uint8" or (axes == 4 and array.shape[3] != 3):
+            found = f"{array.shape} of {array.dtype}"
+            raise InvalidRun(run.samples.path / f"{name}.npy", f"{axes} axes of uint8", found, REMEDY)
+        sizes[name] = array.shape[1:3]
+    if len(set(sizes.values())) > 1:
+        raise InvalidRun(run.samples.path, "arrays of one size", str(sizes), REMEDY)
+
+
+def key(case: Mapping[str, Any]) -> tuple[str, str]:
+    """What tells two cases apart: the id, and the background where a slice is shown on several."""
+    return str(case["case"]), str(case.get("background") or "")
+
+
+def shared(runs: Iterable["Run"]) -> list[tuple[str, str]]:
+    """The keys of the cases that every run was tested on, in the order of the first."""
+    keys = [[key(case) for case in run.samples.cases] for run in runs]
+    common = set.intersection(*map(set, keys)) if keys else set()
+    return [k for k in dict.fromkeys(keys[0]) if k in common] if keys else []
+
+
+def scores(run: "Run") -> "pd.DataFrame":
+    """The metrics of one run, one row a case, indexed by `key`. Kept in memory until the file changes.
+
+    Raises:
+        InvalidRun: the table cannot be read, or has no cases, groups or metrics.
+    """
+    path = run.path / "scores.parquet"
+    stamp = path.stat().st_mtime_ns if path.is_file() else 0
+    return _scores(run, stamp)
+
+
+@lru_cache(maxsize=256)
+def _scores(run: "Run", stamp: int) -> "pd.DataFrame":
+    import pandas as pd
+
+    table = run.scores()
+    if not {"case", "group"} <= set(table.columns) or not compare.metrics(table) or not len(table):
+        found = ", ".join(map(str, table.columns)) or "nothing"
+        raise InvalidRun(run.path / "scores.parquet", "a row a case with case, group and metrics", found, REMEDY)
+    background = table["background"] if "background" in table else pd.Series("", table.index)
+    pairs = zip(table["case"].astype(str), background.fillna("").astype(str), strict=True)
+    table.index = pd.Index(list(pairs), tupleize_cols=False)
+    table = table[compare.metrics(table)]
+    return table[~table.index.duplicated()]
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names.
+
+    >>> flat({"config": {"lr": 0.1, "loss": {"color": 1}}})
+    {'config.lr': 0.1, 'config.loss.color': 1}
+    """
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    return {k: v for name, part in value.items() for k, v in flat(part, f"{prefix}.{name}".lstrip(".")).items()}
+
+
+def differing(runs: Iterable["Run"]) -> "pd.DataFrame":
+    """One row a run: arm, seed, id, and of config, budget and data only what differs between the runs that have it."""
+    import pandas as pd
+
+    runs = list(runs)
+    settings = [flat({part: run.config.get(part, {}) for part in ("config", "budget", "data")}) for run in runs]
+    names = dict.fromkeys(name for each in settings for name in each)
+    differ = [name for name in names if len({repr(each[name]) for each in settings if name in each}) > 1]
+    rows = [
+        {"arm": run.arm, "seed": run.seed, "id": run.id}
+        | {name.partition(".")[2] or name: each.get(name) for name in differ}
+        for run, each in zip(runs, settings, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["arm", "seed", "id"] if not rows else None)
