@@ -1,8 +1,8 @@
 """Comparisons of runs from their tables of scores: means over seeds, paired differences with intervals. No torch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ NOT_METRICS = ("case", "group", "arm", "seed", "run", "background", "label", "sp
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean paired difference a - b, its 95 % interval, and Wilcoxon's two-sided p over groups (NaN where not defined)."""
+    """Mean paired difference first - second, its 95 % interval, Wilcoxon's two-sided p over groups (NaN if undefined)."""
 
     mean: float
     low: float
@@ -25,6 +25,34 @@ class Difference:
     p: float
     groups: int
     seeds: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a method's card says: that its metric is better than another arm's by more than `margin` (in the metric's unit).
+
+    A margin below 0 is a tolerance. Without `other` the metric itself is to exceed the margin. `kind` is `must` for what has
+    to hold, `reported` for what is shown however it turns out.
+    """
+
+    text: str
+    metric: str
+    other: str | None
+    margin: float = 0.0
+    kind: Literal["must", "reported"] = "must"
+
+    def judge(self, scores: pd.DataFrame, arm: str) -> dict[str, Any]:
+        """`holds` where all of the 95 % interval is beyond the margin, `does not hold` where none is, else `undecided`."""
+        if self.other is None:
+            constant = scores[scores["arm"] == arm].assign(arm="", **{self.metric: 0.0})
+            scores = pd.concat([scores[scores["arm"] == arm], constant])
+        difference = paired(scores, arm, self.other or "", self.metric)
+        sign = better(self.metric) if self.other is not None else 1
+        low, high = sorted((sign * difference.low - self.margin, sign * difference.high - self.margin))
+        verdict = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
+        values = {"difference": difference.mean, "interval": [difference.low, difference.high], "p": difference.p}
+        asked = {"claim": self.text, "kind": self.kind, "metric": self.metric, "margin": self.margin}
+        return asked | {"verdict": verdict, **values}
 
 
 def gather(runs: Iterable["Run"]) -> pd.DataFrame:
@@ -53,6 +81,27 @@ def per_seed(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     return scores.pivot_table(index="arm", columns="seed", values=metric, aggfunc="mean", sort=False)
 
 
+def table(scores: pd.DataFrame, layout: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """Text cells `mean ± sd over seeds` (the mean alone for one seed): one row an arm, one column a layout entry.
+
+    An entry is (background, metric): the cases of one background, or `average` for all of them.
+    """
+    columns = {}
+    for background, metric in layout:
+        part = scores if background == "average" else scores[scores["background"] == background]
+        if len(part) and metric in part:
+            columns[background, metric] = cells(per_seed(part, metric)).reindex(scores["arm"].unique(), fill_value="-")
+    return pd.DataFrame(columns)
+
+
+def cells(values: pd.DataFrame) -> pd.Series:
+    mean, sd = values.mean(axis=1), values.std(axis=1)
+    digits = 2 if mean.abs().max() >= 2 else 3
+    many = values.shape[1] > 1
+    text = [f"{m:.{digits}f}" + (f" ± {s:.{digits}f}" if many else "") for m, s in zip(mean, sd, strict=True)]
+    return pd.Series(text, index=values.index)
+
+
 def paired(scores: pd.DataFrame, first: str, second: str, metric: str, resamples: int = 4000) -> Difference:
     """The paired difference first - second of one metric over the seeds and cases that both arms share.
 
@@ -74,7 +123,7 @@ def paired(scores: pd.DataFrame, first: str, second: str, metric: str, resamples
 
 
 def interval(values: np.ndarray, resamples: int = 4000) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean of values (seeds, groups), NaN where a pair is missing; both axes are drawn."""
+    """95 % bootstrap interval of the mean of values (seeds, groups), NaN where missing; both axes are drawn."""
     rng = np.random.default_rng(0)  # fixed, so that the same scores give the same interval
     seeds, groups = values.shape
     rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)

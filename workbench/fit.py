@@ -1,10 +1,12 @@
 """The only training loop. It knows the Method contract and nothing of any method.
 
-Everything random derives from (seed, epoch, step), so a run that was killed anywhere and resumed from its last checkpoint ends
-bit-equal, on CPU, to one that was not; and a batch spread over processes or accumulation gets the numbers of the whole one.
+Everything random derives from (seed, epoch, step), so a run that was killed anywhere and resumed from its last checkpoint
+ends bit-equal, on CPU, to one that was not; and a batch spread over processes or accumulation gets the numbers of the
+whole one.
 """
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -52,7 +54,7 @@ ASIDE = ("device", "workers", "save_every")  # settings that do not change a res
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was stopped by Ctrl-C, the Stop button or a scheduler; its checkpoint is saved, the run can be resumed."""
+    """Stopped by Ctrl-C, the Stop button or a scheduler; the checkpoint is saved and the run can be resumed."""
 
 
 @dataclass
@@ -123,6 +125,21 @@ def rank() -> int:
 
 def world() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+@contextlib.contextmanager
+def processes() -> Iterator[None]:
+    """Under torchrun, join the group of processes (NCCL on GPUs, gloo otherwise) and leave it at the end."""
+    if "RANK" not in os.environ:
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
 
 
 # ---------------------------------------------------------------- data

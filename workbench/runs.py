@@ -6,8 +6,8 @@
       samples/         index.json and one .npy an array: fixed inputs, targets, outputs
       weights.safetensors   state.pt           report.json    times, files set aside     done
 
-`<id>` is a hash of what was asked, so the same question finds the same folder. Nothing here imports torch, and numpy and
-pandas only where a table or an array is read. No patient identity is written: cases carry ids made by the loaders.
+`<id>` is a hash of what was asked, so the same question finds the same folder. Nothing here imports torch, and numpy
+and pandas only where a table or an array is read. No patient identity is written: cases carry ids made by the loaders.
 """
 
 import contextlib
@@ -220,15 +220,15 @@ def folder(root: Path, name: str, id: str) -> Path:
     return path
 
 
-def create(root: Path, request: dict[str, Any]) -> Run:
-    """The folder for a request (method, arm, config, budget, data, seed): made, or found again."""
+def create(root: Path, request: dict[str, Any], arm: str) -> Run:
+    """The folder for a request (method, config, budget, data, seed): made, or found again whatever the arm is called."""
     path = folder(root, request["method"], identity(request))
     try:
         (path / "samples").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidRun(path, "a folder that can be made", error.strerror, "choose another with root") from error
     if not (path / "config.json").is_file():
-        write_json(path / "config.json", request)
+        write_json(path / "config.json", request | {"arm": arm})
     return Run(path)
 
 

@@ -54,8 +54,8 @@ def table(counts: Tensor, sums: Tensor) -> Tensor:
     means, every = sums[seen] / counts[seen, None], torch.arange(LEVELS, device=counts.device)
     right = torch.searchsorted(seen, every).clamp(max=len(seen) - 1)
     left = (right - 1).clamp(min=0)
-    share = ((every - seen[left]) / (seen[right] - seen[left]).clamp(min=1)).clamp(0, 1)[:, None]
-    return means[left] + share.double() * (means[right] - means[left])
+    share = ((every - seen[left]).double() / (seen[right] - seen[left]).clamp(min=1)).clamp(0, 1)[:, None]
+    return means[left] + share * (means[right] - means[left])
 
 
 class ColorTable(method.Method):

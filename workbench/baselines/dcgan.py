@@ -96,7 +96,8 @@ class UNet(nn.Module):
     def __init__(self, base: int, depth: int) -> None:
         super().__init__()
         wide = [base, *widths(2 * base, depth)]
-        first = (nn.Conv2d(1, base, 4, padding="same", bias=False), nn.BatchNorm2d(base), nn.LeakyReLU(0.2))
+        same = (nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(1, base, 4, bias=False))  # an even kernel, the size kept
+        first = (*same, nn.BatchNorm2d(base), nn.LeakyReLU(0.2, inplace=True))
         self.encoder = nn.ModuleList([nn.Sequential(*first), *(down(a, b) for a, b in pairwise(wide))])
         joined = [wide[-1], *(2 * b for b in wide[-2:0:-1])]
         self.decoder = nn.ModuleList(up(a, b) for a, b in zip(joined, wide[-2::-1], strict=True))

@@ -22,6 +22,7 @@ from workbench.errors import unknown
 from workbench.runs import Run
 
 EXTENSIONS = ("tabulator",)  # what the pages use; 'ipywidgets' would break the display in JupyterLab
+OPTIONS = {"respect_explicit_sizing": True, "notifications": False}
 
 
 def __getattr__(name: str) -> Any:
@@ -37,7 +38,7 @@ def inline() -> None:
     import holoviews as hv
 
     hv.extension("bokeh", inline=True, logo=False)
-    pn.extension(*EXTENSIONS, inline=True)
+    pn.extension(*EXTENSIONS, inline=True, **OPTIONS)
 
 
 def app(root: Path | str | None = None, pages: Sequence[str] | None = None) -> pn.viewable.Viewable:
@@ -51,7 +52,7 @@ def app(root: Path | str | None = None, pages: Sequence[str] | None = None) -> p
     chosen = select(pages)
     if not found:
         return frame.page(folder, pn.Column(frame.empty(f"No runs under {folder}", "workbench run smcgan")))
-    return frame.page(folder, frame.tabs([(page.title, page, found) for page in chosen]))
+    return frame.page(folder, frame.tabs([(page.title, page) for page in chosen], found))
 
 
 def select(names: Iterable[str] | None) -> list[Page]:
@@ -70,14 +71,15 @@ def serve(
     origins: Sequence[str] = (),
     **options: Any,
 ) -> Any:
-    """Serves `app(root)`, one session a visitor, until interrupted. Listens on this machine alone unless told otherwise.
+    """Serves `app(root)`, one session a visitor, until interrupted; to this machine alone unless told otherwise.
 
     Args:
         port: 0 for any that is free.
         origins: host:port of other addresses it is reached by, such as a Jupyter server that proxies it.
         options: passed on to `panel.serve`, such as `threaded=True` or `start=False`.
     """
-    pn.extension(*EXTENSIONS)
+    pn.extension(*EXTENSIONS, **OPTIONS)
+    app(root).get_root()  # what is loaded and read once is loaded and read before the first visitor
     allowed = [f"{host}:{port}" if port else "*" for host in ("localhost", "127.0.0.1", address)]
     return pn.serve(
         {"/": lambda: app(root)},
@@ -88,7 +90,6 @@ def serve(
         websocket_origin=sorted({*allowed, *origins}),
         compress_response=True,
         websocket_compression_level=1,
-        warm=True,
         **options,
     )
 

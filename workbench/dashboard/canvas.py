@@ -1,4 +1,4 @@
-"""Live pictures of one case: figures that share pan, zoom and one data source, so that another case is one small message."""
+"""Live pictures of one case: they share pan, zoom and one data source, so that another case is one small message."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,8 +6,10 @@ import numpy as np
 import panel as pn
 from bokeh.core.property.vectorization import Field
 from bokeh.models import (
+    CDSView,
     ColumnDataSource,
     CustomJS,
+    Glyph,
     GlyphRenderer,
     HoverTool,
     Image,
@@ -34,53 +36,47 @@ class Canvas:
 
     Args:
         columns: the names of the pictures and maps that `show` will be given.
-        outlines: the names of the outlines.
+        outlines: the names of the outlines, each with its colour.
     """
 
-    def __init__(self, columns: Iterable[str], outlines: Iterable[str] = ()) -> None:
+    def __init__(self, columns: Iterable[str], outlines: Mapping[str, str]) -> None:
         blank = np.zeros((1, 1), np.uint32)
         self.source = ColumnDataSource({"width": [1], "height": [1]} | {name: [blank] for name in columns})
         self.outlines = {name: ColumnDataSource({"xs": [], "ys": []}) for name in outlines}
-        self.x, self.y = Range1d(0, 1), Range1d(0, 1)
-        self.scale = LinearScale()
+        self.colors, self.plots, self.lines = dict(outlines), [], {}
+        self.x, self.y, self.scale = Range1d(0, 1), Range1d(0, 1), LinearScale()
         self.whole = CustomJS(args={"x": self.x, "y": self.y}, code=RESET)
+        self.view = CDSView()
         self.extent: tuple[int, int] | None = None
         self.mapper = LinearColorMapper(palette=Inferno256, low=0, high=colors.LIMIT)
-        self.lines: dict[str, list[GlyphRenderer]] = {name: [] for name in outlines}
         self.panes: list[pn.pane.Bokeh] = []
 
-    def plot(self, name: str) -> Plot:
-        """An empty square; a bare plot, since the axes and grids of a `figure` triple the time a page needs."""
+    def plot(self, glyph: Glyph, outlines: Iterable[str] = ()) -> Plot:
+        """A square with one image. All models that can be are shared: their number decides how fast a page starts."""
         made = Plot(
-            x_range=self.x, y_range=self.y, x_scale=self.scale, y_scale=self.scale, name=name, toolbar_location=None,
-            sizing_mode="scale_width", aspect_ratio=1, min_border=0, outline_line_color=frame.LINE,
-            background_fill_color="#e9ecf0", lod_threshold=None, title=None,
+            x_range=self.x, y_range=self.y, x_scale=self.scale, y_scale=self.scale, name=glyph.image,
+            toolbar_location=None, title=None, sizing_mode="scale_width", aspect_ratio=1, min_border=0,
+            outline_line_color=frame.LINE, background_fill_color="#e9ecf0",
         )  # fmt: skip
-        wheel = WheelZoomTool()
+        made.renderers = [GlyphRenderer(data_source=self.source, glyph=glyph, view=self.view)]
+        made.toolbar.active_scroll = wheel = WheelZoomTool()
         made.add_tools(PanTool(), wheel)
-        made.toolbar.active_scroll = wheel
         made.js_on_event("doubletap", self.whole)
+        self.plots.append((made, tuple(outlines)))
         return made
 
     def pane(self, made: Plot) -> pn.pane.Bokeh:
-        self.panes.append(pn.pane.Bokeh(made, sizing_mode="stretch_width", margin=0))
+        self.panes.append(pn.pane.Bokeh(made, **frame.WIDE))
         return self.panes[-1]
 
-    def picture(self, column: str, outlines: Mapping[str, str] | None = None) -> pn.pane.Bokeh:
-        """A picture of packed colours, with outlines on it: their names and colours."""
-        made = self.plot(column)
-        made.add_glyph(self.source, ImageRGBA(image=column, **PLACE))
-        for name, color in (outlines or {}).items():
-            for width, line, alpha in ((3.5, "black", 0.55), (1.8, color, 1.0)):  # seen on dark and on bright
-                glyph = MultiLine(xs="xs", ys="ys", line_color=line, line_alpha=alpha, line_width=width)
-                self.lines[name].append(made.add_glyph(self.outlines[name], glyph, visible=False))
-        return self.pane(made)
+    def picture(self, column: str, outlines: Iterable[str] = ()) -> pn.pane.Bokeh:
+        """A picture of packed colours, with the names of the outlines that can be drawn on it."""
+        return self.pane(self.plot(ImageRGBA(image=column, **PLACE), outlines))
 
     def map(self, column: str, unit: str) -> pn.pane.Bokeh:
         """A map of values in colours from 0 to the limit; the value is told under the pointer."""
-        made = self.plot(column)
-        drawn = made.add_glyph(self.source, Image(image=column, color_mapper=self.mapper, **PLACE))
-        made.add_tools(HoverTool(renderers=[drawn], tooltips=f"{unit} @{column}{{0.0}}"))
+        made = self.plot(Image(image=column, color_mapper=self.mapper, **PLACE))
+        made.add_tools(HoverTool(renderers=made.renderers, tooltips=f"{unit} @{column}{{0.0}}"))
         return self.pane(made)
 
     def show(self, images: Mapping[str, np.ndarray], outlines: Mapping[str, list[np.ndarray]], size: tuple[int, int]):
@@ -112,11 +108,25 @@ class Canvas:
             ends.update(start=start, end=start + side)
 
     def outline(self, shown: Iterable[str]) -> None:
-        """Which outlines are to be seen."""
+        """Which outlines are to be seen; they are made when first asked for."""
+        shown = set(shown)
+        for name in shown - set(self.lines):
+            self.lines[name] = self.trace(name)
         for name, lines in self.lines.items():
             for line in lines:
-                line.visible = name in set(shown)
+                line.visible = name in shown
         pn.io.push_notebook(*self.panes[:1])
+
+    def trace(self, name: str) -> list[GlyphRenderer]:
+        """Draws one outline on every picture that can bear it: a dark casing, so that it is seen on bright tissue too."""
+        made, source, view = [], self.outlines[name], CDSView()
+        for color, alpha, width in (("black", 0.55, 3.5), (self.colors[name], 1.0, 1.8)):
+            glyph = MultiLine(xs="xs", ys="ys", line_color=color, line_alpha=alpha, line_width=width)
+            for plot, outlines in self.plots:
+                if name in outlines:
+                    made.append(GlyphRenderer(data_source=source, glyph=glyph, view=view))
+                    plot.renderers = [*plot.renderers, made[-1]]
+        return made
 
     def limit(self, high: float) -> None:
         """The value at the upper end of the colours of all maps."""

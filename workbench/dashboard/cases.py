@@ -1,4 +1,4 @@
-"""The list of cases beside the pictures: a table to sort and click, buttons, and keys for the next and the previous one."""
+"""The list of cases beside the pictures: a table to sort and click, and keys and buttons for the next and the last."""
 
 from collections.abc import Sequence
 from html import escape
@@ -16,21 +16,10 @@ from workbench.runs import Run
 from workbench.views import curves
 
 PREFERRED = ("fg_psnr", "psnr", "ciede2000")
-TABLE = """
-.tabulator { border: none; background: white; font-size: 12px; }
-.tabulator .tabulator-header { background: white; border-bottom: 1px solid #c5ccd4; font-weight: 600; }
-.tabulator .tabulator-header .tabulator-col { background: white; border-right: none; }
-.tabulator .tabulator-row .tabulator-cell { border-right: none; padding: 4px 6px; }
-.tabulator .tabulator-header .tabulator-col .tabulator-col-content { padding: 4px 6px; }
-.tabulator-row { min-height: 24px; cursor: pointer; border-bottom: 1px solid #eef0f3; }
-.tabulator-row.tabulator-row-even { background: white; }
-.tabulator-row.tabulator-selected, .tabulator-row.tabulator-selected:hover { background: #d3e5f3 !important; color: #1f2933; }
-.tabulator-row.tabulator-selectable:hover { background: #eef4f9; }
-"""
 
 
 class Keys(ReactiveHTML):
-    """Counts presses of the arrow keys and of j and k: in a page of its own everywhere, in a notebook under the pointer."""
+    """Counts presses of the arrow keys and of j and k: anywhere in a served page, under the pointer in a notebook."""
 
     moves = param.Integer(0, doc="Presses of → or j less those of ← or k.")
     everywhere = param.Boolean(True)
@@ -62,25 +51,27 @@ class Keys(ReactiveHTML):
 
 
 class CaseList(param.Parameterized):
-    """The cases that some runs share; `case` is the key of the one shown, `metric` the one in the columns of the table."""
+    """The cases that some runs share: `case` is the key of the one shown, the widget `metric` what the table tells."""
 
     case = param.Parameter()
-    metric = param.Selector(objects=[""])
 
     def __init__(self, runs: Sequence[Run], names: Sequence[str]) -> None:
         super().__init__()
         self.names, self.runs, self.shared, self.scores = list(names), [], [], []
+        self.metric = frame.select({}, 190)
         self.settings: dict = {"columns": []}  # the table keeps this very object, and reads it when its columns change
-        self.table = pn.widgets.Tabulator(
-            pd.DataFrame({"case": [""]}), configuration=self.settings, show_index=False, disabled=True, selectable=1,
-            theme="simple", layout="fit_columns", height=540, margin=0, sizing_mode="stretch_width",
-            stylesheets=[TABLE],
-        )  # fmt: skip
+        self.table = frame.table(
+            pd.DataFrame(),
+            configuration=self.settings,
+            selectable=1,
+            layout="fit_columns",
+            sizing_mode="stretch_both",
+            min_height=400,
+        )
         self.keys = Keys(everywhere=pn.state.curdoc is not None, width=0, height=0, margin=0)
-        self.back, self.forth = frame.button("◀ Previous"), frame.button("Next ▶")
+        self.back, self.forth = frame.button("◀", 38), frame.button("▶", 38)
         self.show(runs)
-        self.choice = pn.widgets.Select.from_param(self.param.metric, name="", width=180, stylesheets=[frame.STYLE])
-        self.param.watch(lambda _: self.fill(), "metric")
+        self.metric.param.watch(lambda _: self.fill(), "value")
         self.param.watch(lambda _: self.mark(), "case")
         self.table.param.watch(self.clicked, "selection")
         self.back.on_click(lambda _: self.step(-1))
@@ -101,11 +92,10 @@ class CaseList(param.Parameterized):
             found = "none in common" if not shared else "no metric in common"
             raise InvalidRun(" and ".join(map(views.label, runs)), "the same cases", found, "choose another run")
         self.runs, self.shared, self.scores = list(runs), shared, scores
-        metric = next((m for m in (self.metric, *PREFERRED) if m in metrics), metrics[0])
         with param.parameterized.discard_events(self):
-            self.param.metric.objects = {views.title(name): name for name in metrics}
-            self.metric = metric
             self.case = self.case if self.case in shared else shared[0]
+        preferred = next((name for name in PREFERRED if name in metrics), None)
+        frame.offer(self.metric, {views.title(name): name for name in metrics}, preferred)
         self.fill()
 
     def fill(self) -> None:
@@ -116,13 +106,15 @@ class CaseList(param.Parameterized):
             values = [str(entries[key].get(name) or "") for key in self.shared]
             if len(set(values)) > 1:
                 data[name] = values
-        numbers = {name: table[self.metric].to_numpy("float32") for name, table in zip(self.names, self.scores)}
+        metric = self.metric.value
+        numbers = {name: table[metric].to_numpy("float32") for name, table in zip(self.names, self.scores)}
         if len(numbers) == 2:
             first, second = numbers.values()
             numbers[" − ".join(self.names)] = first - second
-        worst = "asc" if compare.better(self.metric) > 0 else "desc"
-        self.settings["columns"] = [{"field": name, "headerSortStartingDir": worst} for name in numbers]
-        decimals = NumberFormatter(format="0." + "0" * curves.digits(self.metric), nan_format="–")
+        worst = "asc" if compare.better(metric) > 0 else "desc"
+        sorts = [{"field": name, "headerSortStartingDir": worst, "width": 62} for name in numbers]
+        self.settings["columns"] = [*sorts, {"field": "background", "title": "back"}]
+        decimals = NumberFormatter(format="0." + "0" * curves.digits(metric), nan_format="–")
         self.table.formatters = dict.fromkeys(numbers, decimals)
         self.table.text_align = dict.fromkeys(numbers, "right")
         self.table.value = pd.DataFrame(data | numbers)

@@ -1,24 +1,28 @@
 """What all pages of the dashboard look like: colours, header, tabs, cards, notes and empty states."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+import pandas as pd
 import panel as pn
 
 from workbench import __version__, views
 from workbench.runs import Run
 
 INK, MUTED, LINE, PAPER, ACCENT = "#1f2933", "#616e7c", "#dfe3e8", "#f5f6f8", "#0072B2"
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-WIDE = {"sizing_mode": "stretch_width", "margin": 0}
+FONT = "'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+AFTER_SCRIPTS = 100  # ms
+STRETCH = {"sizing_mode": "stretch_width"}
+WIDE = {**STRETCH, "margin": 0}
 GLOBAL = f"""
 html, body {{ background: {PAPER}; color: {INK}; font-family: {FONT}; }}
 :root {{ --panel-primary-color: {ACCENT}; --design-primary-color: {ACCENT}; --jp-ui-font-size1: 13px; }}
 """
 STYLE = f"""
 :host {{ font-family: {FONT}; font-size: 13px; color: {INK}; }}
-.bk-input {{ font-size: 13px; border-color: #c5ccd4; border-radius: 5px; padding: 0 8px; min-height: 30px; height: 30px; }}
+.bk-input {{ font-size: 13px; border-color: #c5ccd4; border-radius: 5px; padding: 0 8px; height: 30px;
+             min-height: 30px; }}
 .bk-input-group > label, label {{ font-size: 12px; color: {MUTED}; }}
 .bk-btn {{ font-size: 13px; border-radius: 5px; border-color: #c5ccd4; height: 30px; padding: 0 10px; }}
 """
@@ -26,15 +30,30 @@ CARD = {"background": "white", "border": f"1px solid {LINE}", "border-radius": "
 TABS = f"""
 :host {{ font-family: {FONT}; }}
 .bk-header {{ background: white; border-bottom: 1px solid {LINE}; padding: 0 16px; }}
-.bk-tab {{ font-size: 14px; padding: 9px 4px 8px; margin-right: 22px; border: none; color: {MUTED}; border-bottom: 2px solid transparent; }}
-.bk-tab.bk-active {{ color: {INK}; border: none; border-bottom: 2px solid {ACCENT}; font-weight: 600; background: none; }}
+.bk-tab {{ font-size: 14px; padding: 9px 4px 8px; margin-right: 22px; color: {MUTED};
+           border: none; border-bottom: 2px solid transparent; }}
+.bk-tab.bk-active {{ color: {INK}; border-bottom: 2px solid {ACCENT}; font-weight: 600; background: none; }}
 .bk-tab:hover {{ background: none; color: {INK}; }}
+"""
+TABLE = f"""
+:host .tabulator {{ border: none; background: none; font: 12px {FONT}; }}
+:host .tabulator .tabulator-header {{ background: none; border-bottom: 1px solid #c5ccd4; font-weight: 600; }}
+:host .tabulator .tabulator-header .tabulator-col {{ background: none; border-right: none; }}
+:host .tabulator .tabulator-header .tabulator-col .tabulator-col-content {{ padding: 4px 6px; }}
+:host .tabulator .tabulator-col[aria-sort=none] .tabulator-arrow {{ display: none; }}
+:host .tabulator .tabulator-col[aria-sort=none] .tabulator-col-title {{ padding-right: 0 !important; }}
+:host .tabulator .tabulator-row {{ min-height: 24px; cursor: pointer; border-bottom: 1px solid #eef0f3; }}
+:host .tabulator .tabulator-row .tabulator-cell {{ border-right: none; padding: 4px 6px; font-size: 12px;
+                                                     height: 24px; }}
+:host .tabulator .tabulator-row.tabulator-selected {{ background: #d3e5f3; color: {INK}; }}
+:host .tabulator .tabulator-row:hover {{ background: #eef4f9; }}
+:host .tabulator .tabulator-row.tabulator-selected:hover {{ background: #c5dcee; }}
 """
 
 
 def html(text: str, **options) -> pn.pane.HTML:
     """Text of the house's own making; what comes from files is escaped by the caller."""
-    return pn.pane.HTML(text, margin=0, stylesheets=[STYLE], **options)
+    return pn.pane.HTML(text, **{"margin": 0, "stylesheets": [STYLE]} | options)
 
 
 def button(text: str, width: int = 94) -> pn.widgets.Button:
@@ -57,17 +76,24 @@ def page(folder: Path, content: pn.viewable.Viewable) -> pn.Column:
     return pn.Column(header(folder), content, **WIDE)
 
 
-def tabs(pages: Sequence[tuple[str, Callable[[list[Run]], pn.viewable.Viewable], list[Run]]]) -> pn.Column:
+def tabs(pages: Sequence[tuple[str, Callable[[list[Run]], pn.viewable.Viewable]]], runs: list[Run]) -> pn.Tabs:
     """Tabs of pages, each drawn when it is first opened and kept then."""
-    bar = pn.Tabs(*[(title, pn.Column(**WIDE)) for title, _, _ in pages], stylesheets=[TABS], **WIDE)
+    wait = f"<div style='padding:40px;text-align:center;color:{MUTED}'>Reading the runs …</div>"
+    bar = pn.Tabs(
+        *[(title, pn.Column(html(wait, **STRETCH), **WIDE)) for title, _ in pages], stylesheets=[TABS], **WIDE
+    )
+    drawn = set()
 
-    def draw(index: int) -> None:
-        _, make, found = pages[index]
-        if not len(bar[index]):
-            bar[index].append(make(found))
+    def draw() -> None:
+        if bar.active not in drawn:
+            drawn.add(bar.active)
+            bar[bar.active].objects = [pages[bar.active][1](runs)]
 
-    draw(0)
-    bar.param.watch(lambda event: draw(event.new), "active")
+    if pn.state.curdoc is None:
+        draw()
+    else:  # while the browser is busy with its scripts, and after the server has sent them
+        pn.state.curdoc.add_timeout_callback(draw, AFTER_SCRIPTS)
+    bar.param.watch(lambda _: draw(), "active")
     return bar
 
 
@@ -75,11 +101,59 @@ def card(
     title: str, *parts: pn.viewable.Viewable, controls: Sequence[pn.viewable.Viewable] = (), **options
 ) -> pn.Column:
     """A white box with a title, controls to the right of it, and its parts below."""
-    head = html(f"<b style='font-size:13px;line-height:30px'>{escape(title)}</b>", min_width=10)
-    top = pn.Row(
-        head, pn.Spacer(sizing_mode="stretch_width"), *controls, margin=(8, 12, 0, 12), sizing_mode="stretch_width"
-    )
+    head = html(f"<b style='line-height:30px;white-space:nowrap'>{escape(title)}</b>")
+    gap = pn.Spacer(sizing_mode="stretch_width")
+    top = pn.Row(head, gap, *controls, margin=(8, 12, 4, 12), styles={"gap": "6px"}, **STRETCH)
     return pn.Column(top, *parts, styles=CARD, **{"sizing_mode": "stretch_width", "margin": 0} | options)
+
+
+def columns(*cards: pn.viewable.Viewable) -> pn.Row:
+    """Cards of equal width side by side."""
+    for card in cards:
+        card.styles = {**CARD, "flex": "1 1 0", "min-width": "0"}
+    return pn.Row(*cards, styles={"gap": "14px"}, margin=(0, 0, 14, 0), **STRETCH)
+
+
+def select(options: dict, width: int) -> pn.widgets.Select:
+    return pn.widgets.Select(options=options, width=width, margin=0, stylesheets=[STYLE])
+
+
+def offer(widget: pn.widgets.Select, options: dict, preferred: object = None) -> None:
+    """Gives a widget other options; its value stays where it is among them, else becomes the preferred or the first."""
+    values = list(options.values())
+    ranked = [value for value in (widget.value, preferred) if value in values] + values
+    widget.param.update(options=options, value=ranked[0] if ranked else None)
+
+
+def plot() -> pn.pane.HoloViews:
+    return pn.pane.HoloViews(None, backend="bokeh", height=240, margin=(0, 6, 6, 6), linked_axes=False, **STRETCH)
+
+
+def table(value: pd.DataFrame, **options) -> pn.widgets.Tabulator:
+    """A table to sort and choose from, not to edit."""
+    look = {"theme": "simple", "show_index": False, "disabled": True, "margin": 0, "stylesheets": [TABLE]}
+    return pn.widgets.Tabulator(value, **look | options)
+
+
+def grid(head: Sequence[str], rows: Sequence[Sequence[object]], best: Mapping[int, int] | None = None) -> str:
+    """A small table to read: the first column names, the others numbers; `best` is the row in bold by column."""
+    cell = "padding:4px 10px;white-space:nowrap;text-align:"
+    sides = ["left", *["right"] * (len(head) - 1)]
+    top = "".join(f"<th style='{cell}{side};font-weight:600'>{escape(name)}</th>" for name, side in zip(head, sides))
+    lines = []
+    for number, row in enumerate(rows):
+        weights = [600 if (best or {}).get(column) == number else 400 for column in range(len(row))]
+        cells = (
+            f"<td style='{cell}{side};font-weight:{weight};border-top:1px solid {LINE}'>{escape(str(value))}</td>"
+            for value, side, weight in zip(row, sides, weights)
+        )
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    style = "border-collapse:collapse;font-size:12px;width:100%"
+    return f"<div style='overflow-x:auto'><table style='{style}'><tr>{top}</tr>{''.join(lines)}</table></div>"
+
+
+def muted(text: str) -> pn.pane.HTML:
+    return html(f"<div style='line-height:30px;white-space:nowrap;color:{MUTED};margin-right:8px'>{text}</div>")
 
 
 def empty(what: str, command: str) -> pn.pane.HTML:

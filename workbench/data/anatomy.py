@@ -27,7 +27,8 @@ from workbench.config import Config, Count, Natural
 from workbench.data import Cases, Data, io
 from workbench.errors import InvalidImage
 
-LUMA = np.array([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601
+SHOWN = ("image", "target", "foreground")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def phantom(options: Options = Options()) -> Data:
         rngs = [np.random.default_rng([options.data_seed, number, item]) for item in range(count)]
         slices = [body(rng, options.size, f"{name}-{item:04d}") for item, rng in enumerate(rngs)]
         splits[name] = cases(slices, options, every=name != "train", clutter=True)
-    return Data("phantom", **splits, spec={"size": options.size, "regions": CLASSES})
+    return Data("phantom", **splits, spec={"size": options.size, "regions": CLASSES}, shown=SHOWN)
 
 
 def body(rng: np.random.Generator, size: int, case: str) -> Slice:
@@ -168,7 +169,7 @@ def samples(options: Options = Options()) -> Data:
             splits[split] += list(blocks(area, options, name, number, split))
     wanted = {"train": options.train, "valid": options.valid, "test": options.test}
     made = {name: cases(pick(splits[name], wanted[name]), options, every=name != "train") for name in wanted}
-    return Data("samples", **made, spec={"size": options.size, "regions": 2})
+    return Data("samples", **made, spec={"size": options.size, "regions": 2}, shown=SHOWN)
 
 
 def strips(picture: np.ndarray, size: int) -> dict[str, np.ndarray]:
@@ -240,7 +241,9 @@ def load(root: str | Path, options: Options = Options()) -> Data:
         pages, bad = io.read_many(by_path, lambda path, known=by_path: list(slices_of(known[path], root, options)))
         made[name] = cases([one for page in pages for one in page], options, every=name != "train")
         aside += bad
-    return Data(root.name, **made, spec={"size": options.size, "regions": regions_of(made["train"])}, aside=aside)
+    return Data(
+        root.name, **made, spec={"size": options.size, "regions": regions_of(made["train"])}, shown=SHOWN, aside=aside
+    )
 
 
 def regions_of(part: Cases) -> int:
@@ -336,17 +339,47 @@ def raw_planes(path: Path) -> np.ndarray:
     return np.fromfile(path, np.uint8).reshape(RAW).transpose(1, 2, 0).astype(np.float32) / 255
 
 
-def square(image: np.ndarray, size: int) -> np.ndarray:
-    """(H, W, C) scaled so that the longer side is `size`, centred on a square that continues the border's colour."""
+def fitted(image: np.ndarray, size: int) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """(H, W, C) scaled so that the longer side is `size`, centred on a square that continues the border's colour.
+
+    Also returns where the image lies in it: top, left, height, width.
+    """
     height, width = (max(1, round(side * size / max(image.shape[:2]))) for side in image.shape[:2])
     planes = torch.from_numpy(np.ascontiguousarray(image, np.float32)).permute(2, 0, 1)[None]
     small = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", antialias=True)
     small = small[0].permute(1, 2, 0).clamp(0, 1).numpy()
-    out = np.zeros((size, size, image.shape[2]), np.float32)
-    out[:] = border(small) if image.shape[2] == 3 else 0
     top, left = (size - height) // 2, (size - width) // 2
+    out = np.empty((size, size, image.shape[2]), np.float32)
+    out[:] = border(small)
     out[top : top + height, left : left + width] = small
-    return out
+    return out, (top, left, height, width)
+
+
+def fitted_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    """(H, W) bool, fitted as its image is; outside it is background."""
+    grown, (top, left, height, width) = fitted(mask[..., None].astype(np.float32), size)
+    inside = np.zeros((size, size), bool)
+    window = np.s_[top : top + height, left : left + width]
+    inside[window] = grown[window][..., 0] > 0.5
+    return inside
+
+
+def check(root: str | Path, options: Options = Options()) -> Iterator[str]:
+    """What `load` would make of a folder, line by line: each file's case id, split and group, or why it is set aside."""
+    root = Path(root)
+    splits = deal(entries(root), options)
+    count, bad = 0, []
+    for name, chosen in splits.items():
+        by_path = {entry.path: entry for entry in chosen}
+        pages, aside = io.read_many(by_path, lambda path, known=by_path: list(slices_of(known[path], root, options)))
+        bad += aside
+        for entry, slices in zip((e for e in chosen if e.path.name not in dict(aside)), pages, strict=True):
+            for one in slices:
+                count += 1
+                yield f"{one.case}  {name:<5}  {entry.group:<24}  {entry.path.relative_to(root)}"
+    for name, reason in bad:
+        yield f"set aside: {name}: {reason}"
+    yield f"{count} colour images can be used, {len(bad)} files are set aside"
 
 
 # ---------------------------------------------------------------- foreground, background, cases

@@ -6,9 +6,8 @@ from torch import Tensor, nn
 
 
 def block(wide: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Reflection-padded convolution, instance norm, ReLU."""
-    conv = nn.Conv2d(wide, out, kernel, stride, kernel // 2, padding_mode="reflect")
-    return nn.Sequential(conv, nn.InstanceNorm2d(out), nn.ReLU(inplace=True))
+    """Convolution and ReLU."""
+    return nn.Sequential(nn.Conv2d(wide, out, kernel, stride, kernel // 2), nn.ReLU(inplace=True))
 
 
 class Residual(nn.Module):
@@ -16,15 +15,20 @@ class Residual(nn.Module):
 
     def __init__(self, wide: int) -> None:
         super().__init__()
-        conv = nn.Conv2d(wide, wide, 3, padding=1, padding_mode="reflect")
-        self.body = nn.Sequential(block(wide, wide, 3), conv, nn.InstanceNorm2d(wide))
+        convs = [nn.Conv2d(wide, wide, 3, padding=1) for _ in range(2)]
+        norms = [nn.InstanceNorm2d(wide) for _ in range(2)]
+        self.body = nn.Sequential(convs[0], norms[0], nn.ReLU(inplace=True), convs[1], norms[1])
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
 
 
 class Encoder(nn.Sequential):
-    """conv7 to `base`, two stride-2 convolutions, `blocks` residual blocks: (B, C, H, W) -> (B, 4 base, H/4, W/4)."""
+    """conv7 to `base`, two stride-2 convolutions, `blocks` residual blocks: (B, C, H, W) -> (B, 4 base, H/4, W/4).
+
+    Only the residual blocks are normalised (inferred): a norm on the first layers would take away whether
+    the background is black or white.
+    """
 
     def __init__(self, channels: int, base: int, blocks: int) -> None:
         down = (block(channels, base, 7), block(base, 2 * base, 3, 2), block(2 * base, 4 * base, 3, 2))
@@ -39,7 +43,7 @@ class Decoder(nn.Sequential):
 
     def __init__(self, base: int, channels: int) -> None:
         up = (nn.Upsample(scale_factor=2), block(4 * base, 2 * base, 3), nn.Upsample(scale_factor=2))
-        last = nn.Conv2d(base, channels, 7, padding=3, padding_mode="reflect")
+        last = nn.Conv2d(base, channels, 7, padding=3)
         super().__init__(*up, block(2 * base, base, 3), last)
 
 

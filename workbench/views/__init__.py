@@ -42,8 +42,17 @@ def title(metric: str) -> str:
     >>> title("fg_psnr"), title("dice")
     ('Foreground PSNR', 'dice')
     """
-    where, _, plain = metric.rpartition("fg_")
-    return ("Foreground " if where or metric.startswith("fg_") else "") + NAMES.get(plain, plain)
+    plain = metric.removeprefix("fg_")
+    return ("Foreground " if plain != metric else "") + NAMES.get(plain, plain)
+
+
+def short(metric: str) -> str:
+    """The name of a metric where there is little room.
+
+    >>> short("fg_psnr")
+    'fg PSNR'
+    """
+    return title(metric).replace("Foreground", "fg").replace("CIEDE2000", "ΔE00")
 
 
 def palette(arms: Iterable[str]) -> dict[str, str]:

@@ -7,6 +7,8 @@ one plain HoloViews layout for notebooks and HTML files.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import holoviews as hv
+import holoviews.plotting.bokeh  # the options below are those of this backend
 import numpy as np
 from skimage import measure
 from skimage.color import deltaE_ciede2000, rgb2lab
@@ -15,8 +17,6 @@ from workbench import views
 from workbench.errors import unknown
 
 if TYPE_CHECKING:
-    import holoviews as hv
-
     from workbench.runs import Run
 
 NEEDS = {"image": 3, "target": 4, "color": 4}
@@ -65,10 +65,8 @@ def numbers(table: Any, case: tuple[str, str]) -> dict[str, float]:
     return table.loc[[case]].iloc[0].to_dict() if case in table.index else {}
 
 
-def picture(image: np.ndarray, title: str = "") -> "hv.Element":
+def picture(image: np.ndarray, title: str = "") -> hv.Element:
     """One image, in grey (H, W) or colour (H, W, 3), as it is: square pixels, none blended with its neighbours."""
-    import holoviews as hv
-
     height, width = image.shape[:2]
     shown = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
     element = hv.RGB(shown, bounds=(0, 0, width, height), kdims=["x", "y"], label=title)
@@ -82,10 +80,8 @@ def frame(height: int, width: int) -> dict[str, Any]:
     return {"backend": "bokeh", "xaxis": None, "yaxis": None, "active_tools": ["wheel_zoom"], **size}
 
 
-def difference_map(target: np.ndarray, color: np.ndarray, title: str = "", limit: float = LIMIT) -> "hv.Image":
+def difference_map(target: np.ndarray, color: np.ndarray, title: str = "", limit: float = LIMIT) -> hv.Image:
     """`difference` as a picture with a colour bar from 0 to `limit` ΔE00."""
-    import holoviews as hv
-
     values = difference(target, color)
     height, width = values.shape
     element = hv.Image(values, bounds=(0, 0, width, height), kdims=["x", "y"], vdims="ΔE00", label=title)
@@ -93,10 +89,8 @@ def difference_map(target: np.ndarray, color: np.ndarray, title: str = "", limit
     return element.opts(**frame(height, width), **bar)
 
 
-def outlined(image: np.ndarray, masks: Mapping[str, np.ndarray], title: str = "") -> "hv.Overlay":
+def outlined(image: np.ndarray, masks: Mapping[str, np.ndarray], title: str = "") -> hv.Overlay:
     """A picture with the outlines of its `foreground` (truth, blue) and `mask` (prediction, yellow)."""
-    import holoviews as hv
-
     layers = [picture(image, title)]
     for name, color in OUTLINES.items():
         if name in masks:  # y points up in HoloViews
@@ -105,7 +99,7 @@ def outlined(image: np.ndarray, masks: Mapping[str, np.ndarray], title: str = ""
     return hv.Overlay(layers).relabel(title).opts(show_legend=False, backend="bokeh")
 
 
-def comparison(runs: Sequence["Run"], case: tuple[str, str], limit: float = LIMIT, masks: bool = False) -> "hv.Layout":
+def comparison(runs: Sequence["Run"], case: tuple[str, str], limit: float = LIMIT, masks: bool = False) -> hv.Layout:
     """Input, truth and the colours of some runs, with a difference map each: two rows, pan and zoom linked.
 
     Raises:
@@ -120,6 +114,4 @@ def comparison(runs: Sequence["Run"], case: tuple[str, str], limit: float = LIMI
     for name, arrays in zip(names, cases, strict=True):
         top.append(outlined(arrays["color"], arrays, name) if masks else picture(arrays["color"], name))
         below.append(difference_map(arrays["target"], arrays["color"], f"ΔE00 {name}", limit))
-    import holoviews as hv
-
     return hv.Layout([*top, hv.Empty(), hv.Empty(), *below]).cols(len(top))

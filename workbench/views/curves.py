@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import holoviews as hv
+import holoviews.plotting.bokeh  # the options below are those of this backend
 import numpy as np
 import pandas as pd
 
@@ -10,8 +12,6 @@ from workbench import compare, views
 from workbench.errors import unknown
 
 if TYPE_CHECKING:
-    import holoviews as hv
-
     from workbench.runs import Run
 
 AXES = {"step": "Step", "epoch": "Epoch", "time": "Time (s)"}
@@ -38,7 +38,7 @@ def quantities(table: pd.DataFrame) -> list[str]:
 
 def learning(
     table: pd.DataFrame, quantity: str, axis: str = "step", log: bool = False, colors: Mapping[str, str] | None = None
-) -> "hv.Overlay":
+) -> hv.Overlay:
     """One curve a run of one logged quantity; the seeds of an arm share its colour and its entry in the legend.
 
     Args:
@@ -49,8 +49,6 @@ def learning(
     Raises:
         InvalidParameter: unknown quantity or axis.
     """
-    import holoviews as hv
-
     for kind, name, known in (("quantity", quantity, quantities(table)), ("axis", axis, AXES)):
         if name not in known:
             raise unknown(kind, name, known)
@@ -84,7 +82,7 @@ def ylabel(metric: str) -> str:
 
 def distribution(
     scores: pd.DataFrame, metric: str, kind: str = "box", colors: Mapping[str, str] | None = None
-) -> "hv.Element":
+) -> hv.Element:
     """How one metric spreads over the cases of each arm, all seeds together.
 
     Args:
@@ -94,8 +92,6 @@ def distribution(
     Raises:
         InvalidParameter: unknown metric or kind.
     """
-    import holoviews as hv
-
     for what, name, known in (("metric", metric, compare.metrics(scores)), ("kind", kind, KINDS)):
         if name not in known:
             raise unknown(what, name, known)
@@ -127,13 +123,11 @@ def differences(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFra
     return pd.DataFrame(rows, columns=columns).dropna(subset=["mean"])
 
 
-def forest(table: pd.DataFrame, reference: str, metric: str, colors: Mapping[str, str]) -> "hv.Overlay":
+def forest(table: pd.DataFrame, reference: str, metric: str, colors: Mapping[str, str]) -> hv.Overlay:
     """A forest plot of `differences`: mean and 95 % interval of each arm minus the reference, a line at zero.
 
     An arrow in the label of the axis points to where the arm is better than the reference.
     """
-    import holoviews as hv
-
     rows = table[::-1]  # the first arm at the top
     interval = {"left": rows["mean"] - rows["low"], "right": rows["high"] - rows["mean"]}
     data = pd.DataFrame({"arm": rows["arm"], "mean": rows["mean"], **interval})

@@ -1,4 +1,4 @@
-"""Two colorizations of the same case beside the input and the truth: side by side, under a swipe, and as maps of ΔE00."""
+"""Two colorizations of one case beside the input and the truth: side by side, under a swipe, and as maps of ΔE00."""
 
 from html import escape
 
@@ -7,17 +7,20 @@ import panel as pn
 import param
 from bokeh.palettes import Inferno256
 from panel.reactive import ReactiveHTML
+from panel.viewable import Child
 
 from workbench import compare, views
 from workbench.dashboard import frame
 from workbench.dashboard.canvas import Canvas
-from workbench.dashboard.cases import CaseList
+from workbench.dashboard.cases import PREFERRED, CaseList
 from workbench.dashboard.pages import page
 from workbench.errors import InvalidRun
 from workbench.runs import Run
 from workbench.views import colors, curves
 
 NAMES = ("A", "B")
+OUTLINED = f".bk-btn:nth-child(1) {{ box-shadow: inset 0 -3px {colors.OUTLINES['foreground']}; }}"
+OUTLINED += f".bk-btn:nth-child(2) {{ box-shadow: inset 0 -3px {colors.OUTLINES['mask']}; }}"
 COLUMNS = ("image", "target", "color_a", "color_b", "difference_a", "difference_b")
 
 
@@ -27,24 +30,24 @@ def colorizations(runs: list[Run]) -> pn.viewable.Viewable:
     return Comparison(runs).view()
 
 
-class Comparison(param.Parameterized):
-    """The state of the page: two runs, the case, what is drawn over the pictures and the scale of the maps."""
-
-    a = param.Selector(objects=[None])
-    b = param.Selector(objects=[None])
-    outlines = param.ListSelector(default=[], objects={"Truth": "foreground", "Prediction": "mask"})
-    limit = param.Integer(int(colors.LIMIT), bounds=(1, 100), step=5)
+class Comparison:
+    """The state of the page, which is that of its widgets, and the pictures they change."""
 
     def __init__(self, runs: list[Run]) -> None:
-        super().__init__()
-        self.param.a.objects = self.param.b.objects = {views.label(run): run for run in runs}
-        self.a, self.b = opponents(runs)
-        self.board = Board(sizing_mode="stretch_width", margin=0)
-        self.cases = CaseList([self.a, self.b], NAMES)
-        self.canvas = Canvas(COLUMNS, ("foreground", "mask_a", "mask_b"))
-        self.param.watch(lambda _: self.choose(), ["a", "b"])
-        self.param.watch(lambda _: self.rescale(), "limit")
-        self.param.watch(lambda _: self.outline(), "outlines")
+        names, style = {views.label(run): run for run in runs}, {"margin": 0, "stylesheets": [frame.STYLE, OUTLINED]}
+        first, second = opponents(runs)
+        self.a, self.b = (pn.widgets.Select(options=names, value=r, **frame.STRETCH, **style) for r in (first, second))
+        kinds = {"Truth": "foreground", "Prediction": "mask"}
+        self.outlines = pn.widgets.CheckButtonGroup(options=kinds, value=[], width=150, **style)
+        self.limit = pn.widgets.IntInput(value=int(colors.LIMIT), start=1, end=100, step=5, width=66, **style)
+        self.cases = CaseList([first, second], NAMES)
+        truth, predicted = colors.OUTLINES["foreground"], colors.OUTLINES["mask"]
+        self.canvas = Canvas(COLUMNS, {"foreground": truth, "mask_a": predicted, "mask_b": predicted})
+        self.board = self.layout()
+        self.a.param.watch(lambda _: self.choose(), "value")
+        self.b.param.watch(lambda _: self.choose(), "value")
+        self.limit.param.watch(lambda _: self.rescale(), "value")
+        self.outlines.param.watch(lambda _: self.outline(), "value")
         self.cases.param.watch(lambda _: self.draw(), "case")
         self.draw()
 
@@ -52,7 +55,7 @@ class Comparison(param.Parameterized):
         """Another run: the cases both share, the case kept where they have it."""
         with pn.io.hold():
             try:
-                self.cases.show([self.a, self.b])
+                self.cases.show([self.a.value, self.b.value])
             except InvalidRun as error:
                 self.board.texts = self.board.texts | {"message": f"<div>{escape(str(error))}</div>"}
                 return
@@ -68,11 +71,11 @@ class Comparison(param.Parameterized):
 
     def outline(self) -> None:
         names = {"foreground": ["foreground"], "mask": ["mask_a", "mask_b"]}
-        self.canvas.outline([name for kind in self.outlines for name in names[kind]])
+        self.canvas.outline([name for kind in self.outlines.value for name in names[kind]])
 
     def rescale(self) -> None:
-        self.canvas.limit(self.limit)
-        self.board.texts = self.board.texts | {"scale": scale(self.limit)}
+        self.canvas.limit(self.limit.value)
+        self.board.texts = self.board.texts | {"scale": scale(self.limit.value)}
 
     def draw(self) -> None:
         """Another case: new data in the same pictures."""
@@ -88,60 +91,52 @@ class Comparison(param.Parameterized):
     def words(self, differences: list[np.ndarray]) -> dict[str, str]:
         """The numbers of the case under the pictures and in the table, and where the case stands."""
         metrics = [colors.numbers(table, self.cases.case) for table in self.cases.scores]
-        texts = ["grey, what the runs see", "what they should give", *map(brief, metrics), *map(spread, differences)]
+        height, width = differences[0].shape
+        texts = [f"{width} × {height} pixels", "", *map(brief, metrics), *map(spread, differences)]
         notes = {f"note_{column}": text for column, text in zip(COLUMNS, texts)}
-        told = {"place": self.cases.place(), "message": self.message(), "scale": scale(self.limit)}
+        told = {"place": self.cases.place(), "message": self.message(), "scale": scale(self.limit.value)}
         return notes | told | {"numbers": table(*metrics)}
 
-    def view(self) -> pn.Row:
-        side = pn.Column(
-            pn.Row(self.cases.choice, margin=(10, 12, 8, 12)), self.cases.table, self.cases.keys,
-            styles=frame.CARD, width=370, margin=(0, 16, 0, 0),
-        )  # fmt: skip
-        canvas = self.canvas
-        own = [{"foreground": colors.OUTLINES["foreground"], f"mask_{n}": colors.OUTLINES["mask"]} for n in "ab"]
-        halves = [canvas.picture(f"color_{n}", lines) for n, lines in zip("ab", own)]
-        self.board.param.update(
+    def layout(self) -> "Board":
+        canvas, whole = self.canvas, frame.button("Whole image", 100)
+        whole.on_click(lambda _: canvas.reset())
+        own = [("foreground", f"mask_{n}") for n in "ab"]
+        halves = [canvas.picture(f"color_{n}", names) for n, names in zip("ab", own)]
+        controls = {"outlines": self.outlines, "limit": self.limit, "a": self.a, "b": self.b, "whole": whole}
+        return Board(
             image=canvas.picture("image"),
-            target=canvas.picture("target", {"foreground": colors.OUTLINES["foreground"]}),
+            target=canvas.picture("target", ["foreground"]),
             color_a=canvas.picture("color_a", own[0]),
             color_b=canvas.picture("color_b", own[1]),
-            swipe=pn.layout.Swipe(*halves, slider_width=4, slider_color="#ffffff", **frame.WIDE),
+            swipe=pn.layout.Swipe(*halves, slider_width=4, slider_color=frame.ACCENT, **frame.WIDE),
             difference_a=canvas.map("difference_a", "ΔE00"),
             difference_b=canvas.map("difference_b", "ΔE00"),
-            **self.controls(),
+            back=self.cases.back,
+            forth=self.cases.forth,
+            **controls,
+            **frame.WIDE,
         )
-        return pn.Row(side, self.board, css_classes=["workbench-page"], sizing_mode="stretch_width", margin=(14, 20))
 
-    def controls(self) -> dict[str, pn.viewable.Viewable]:
-        style = {"stylesheets": [frame.STYLE], "margin": 0, "name": ""}
-        whole = frame.button("Whole image", 100)
-        whole.on_click(lambda _: self.canvas.reset())
-        return {
-            "back": self.cases.back,
-            "forth": self.cases.forth,
-            "whole": whole,
-            "outlines": pn.widgets.CheckButtonGroup.from_param(self.param.outlines, width=170, **style),
-            "limit": pn.widgets.IntInput.from_param(self.param.limit, width=70, **style),
-            "a": pn.widgets.Select.from_param(self.param.a, sizing_mode="stretch_width", **style),
-            "b": pn.widgets.Select.from_param(self.param.b, sizing_mode="stretch_width", **style),
-        }
+    def view(self) -> pn.Row:
+        choice = pn.Row(frame.muted("Metric"), self.cases.metric, margin=(8, 12, 4, 12))
+        parts = [choice, self.cases.table, self.cases.keys]
+        side = pn.Column(*parts, styles=frame.CARD, width=370, sizing_mode="stretch_height", margin=(0, 16, 0, 0))
+        return pn.Row(side, self.board, css_classes=["workbench-page"], margin=(14, 20), **frame.STRETCH)
 
 
 def opponents(runs: list[Run]) -> tuple[Run, Run]:
-    """Two runs to begin with: the first, and one of another arm with the same seed if there is one."""
-    first = runs[0]
-    others = [run for run in runs if run.arm != first.arm]
-    same = [run for run in others if run.seed == first.seed]
-    return first, next(iter(same + others + runs[1:]), first)
+    """The two to begin with: the best run, and the best of another arm if there is one."""
+    metrics = [set(views.scores(run)) for run in runs]
+    name = next(iter([m for m in PREFERRED if all(m in each for each in metrics)]), None)
+    means = [views.scores(run)[name].mean() * compare.better(name) if name else 0.0 for run in runs]
+    ranked = [run for _, run in sorted(zip(means, runs), key=lambda pair: -np.nan_to_num(pair[0], nan=-np.inf))]
+    return ranked[0], next((run for run in ranked if run.arm != ranked[0].arm), ranked[-1])
 
 
 def brief(metrics: dict[str, float]) -> str:
     """Two numbers that tell most of a colorization, in the width of a picture."""
     named = [(n, metrics[n]) for n in ("fg_psnr", "ciede2000") if n in metrics] or list(metrics.items())[:2]
-    return (
-        " &ensp; ".join(f"{views.title(n)} {number(n, v)} {views.UNITS.get(n, '')}" for n, v in named) or "not scored"
-    )
+    return " &ensp; ".join(f"{views.short(n)} {number(n, v)}" for n, v in named) or "not scored"
 
 
 def number(metric: str, value: float) -> str:
@@ -149,7 +144,7 @@ def number(metric: str, value: float) -> str:
 
 
 def spread(difference: np.ndarray) -> str:
-    return f"mean {difference.mean():.2f} &ensp; 95 % {np.quantile(difference, 0.95):.1f} &ensp; max {difference.max():.1f} ΔE00"
+    return f"mean {difference.mean():.2f}, highest {difference.max():.1f} ΔE00"
 
 
 def table(first: dict[str, float], second: dict[str, float]) -> str:
@@ -162,8 +157,8 @@ def row(name: str, values: tuple[float, float]) -> str:
     best = np.nanmax(np.multiply(values, compare.better(name))) if np.isfinite(values).any() else np.nan
     tags = ["th" if value * compare.better(name) == best else "td" for value in values]
     cells = "".join(f"<{tag}>{number(name, value)}</{tag}>" for tag, value in zip(tags, values))
-    unit = f" <span class='muted'>{views.UNITS[name]}</span>" if name in views.UNITS else ""
-    return f"<tr><td>{escape(views.title(name))}{unit}</td>{cells}</tr>"
+    unit = " <span class='muted'>dB</span>" if views.UNITS.get(name) == "dB" else ""
+    return f"<tr><td>{escape(views.short(name))}{unit}</td>{cells}</tr>"
 
 
 def scale(limit: int) -> str:
@@ -174,10 +169,10 @@ def scale(limit: int) -> str:
 
 
 class Board(ReactiveHTML):
-    """The pictures in a grid of two rows, the controls above: one component, which starts far faster than nested ones."""
+    """The pictures in a grid of two rows, the controls above: one component, which starts faster than nested ones."""
 
-    back, forth, outlines, limit, whole, a, b = (param.Parameter() for _ in range(7))
-    image, target, color_a, color_b, swipe, difference_a, difference_b = (param.Parameter() for _ in range(7))
+    back, forth, outlines, limit, whole, a, b = (Child() for _ in range(7))
+    image, target, color_a, color_b, swipe, difference_a, difference_b = (Child() for _ in range(7))
     texts = param.Dict(default={}, doc="Markup by the name of its place: place, message, scale, numbers, note_*.")
 
     _template = """
@@ -221,7 +216,8 @@ class Board(ReactiveHTML):
     _stylesheets = [
         f"""
         .board {{ font: 13px {frame.FONT}; color: {frame.INK}; max-width: 1500px; }}
-        .tools {{ display: flex; align-items: center; gap: 8px; margin-bottom: 8px; height: 32px; white-space: nowrap; }}
+        .tools {{ display: flex; align-items: center; gap: 8px; margin-bottom: 8px; height: 32px;
+                  white-space: nowrap; }}
         .place {{ flex: 1; overflow: hidden; text-overflow: ellipsis; padding: 0 6px; }}
         .message > div {{ background: #fdf3d8; border: 1px solid #ecd9a0; border-radius: 6px; padding: 6px 12px;
                           margin-bottom: 8px; }}

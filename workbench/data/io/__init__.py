@@ -13,7 +13,7 @@ from workbench.data.io.folders import list_images, pairs, patients, read_many
 from workbench.data.io.guard import MAX_PIXELS, guard
 from workbench.data.io.kind import PICTURES, kind_of
 from workbench.data.io.nifti import Volume, read_volume
-from workbench.data.io.pictures import read_labels_of, read_pictures
+from workbench.data.io.pictures import read_label_map, read_pictures
 from workbench.data.io.tables import read_labels
 from workbench.errors import InvalidImage
 
@@ -93,7 +93,7 @@ def read_mask(path: str | os.PathLike, shape: tuple[int, int] | None = None) -> 
             found, remedy = _other(kind)
             remedy = "JPEG alters labels: export the mask as PNG" if kind == "JPEG" else remedy
             raise InvalidImage(path.name, "a PNG, TIFF or BMP mask", found, remedy)
-        mask = read_labels_of(path, kind, MAX_PIXELS)
+        mask = read_label_map(path, kind, MAX_PIXELS)
     if shape is not None and mask.shape != tuple(shape):
         expected = f"a mask of {shape[0]} x {shape[1]} pixels (height x width), as its image"
         remedy = "export it at the size of its image; labels must not be resized"

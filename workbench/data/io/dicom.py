@@ -21,7 +21,7 @@ COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 RARE = ("HSV", "ARGB", "CMYK", "XYB", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 NEEDED = ("Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "PhotometricInterpretation")
-MAX_DEFLATED = 2**27  # bytes of a deflated data set once unpacked, which pydicom does in one piece
+MAX_DEFLATED = 2**26  # bytes of a deflated data set once unpacked, which pydicom does in one piece
 MAX_TABLE = 2**18  # bytes of one palette: 65536 entries of 16 bits fit twice
 RLE_RATIO = 64  # two bytes of PackBits stand for at most 128
 _JPEG = (pydicom.uid.JPEGBaseline8Bit, pydicom.uid.JPEGExtended12Bit)
@@ -118,10 +118,13 @@ def _check_extent(path: Path, ds: pydicom.FileDataset, count: int, max_pixels: i
     check_size(path, pixels, nbytes if ds.BitsAllocated > 1 else 0, max_pixels=max_pixels, ratio=ratio)
     if syntax not in (*_JPEG, *_JPEG2000):
         return
-    for frame in generate_frames(ds.PixelData, number_of_frames=count):
-        with Image.open(BytesIO(frame), formats=("JPEG", "JPEG2000")) as picture:
-            if picture.size != (ds.Columns, ds.Rows):
-                raise damaged(path, "DICOM image")
+    try:
+        for frame in generate_frames(ds.PixelData, number_of_frames=count):
+            with Image.open(BytesIO(frame), formats=("JPEG", "JPEG2000")) as picture:
+                if picture.size != (ds.Columns, ds.Rows):
+                    raise damaged(path, "DICOM image")
+    except Image.DecompressionBombError:
+        raise damaged(path, "DICOM image") from None
 
 
 def _decoded(path: Path, ds: pydicom.FileDataset, count: int) -> list[np.ndarray]:

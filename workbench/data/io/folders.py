@@ -33,7 +33,7 @@ def list_images(root: str | os.PathLike) -> list[Path]:
         paths = sorted(path for path in _files(root) if _is_image(path))
     if not paths:
         remedy = "point to the folder that holds them (PNG, JPEG, TIFF, BMP, DICOM, NIfTI)"
-        raise InvalidImage(root.name, "a folder with images in it", "none", remedy)
+        raise InvalidImage(root.name or str(root), "a folder with images in it", "none", remedy)
     return paths
 
 
@@ -50,7 +50,7 @@ def pairs(root: str | os.PathLike, inputs: str = "images", targets: str = "masks
     lacking += [f"{targets}/{masks[name].name} has no image" for name in sorted(masks.keys() - images.keys())]
     if lacking:
         remedy = f"give both files of a pair one name ({inputs}/X.png, {targets}/X.png) or remove the single ones"
-        raise InvalidImage(root.name, "a mask for every image", _listed(lacking), remedy)
+        raise InvalidImage(root.name or str(root), "a mask for every image", _listed(lacking), remedy)
     return [(images[name], masks[name]) for name in sorted(images)]
 
 
@@ -68,7 +68,7 @@ def patients(root: str | os.PathLike) -> dict[str, dict[str, Path]]:
         folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not folders:
         remedy = "give the folder above the patients' folders"
-        raise InvalidImage(root.name, "a folder for each patient", "no folders", remedy)
+        raise InvalidImage(root.name or str(root), "a folder for each patient", "no folders", remedy)
     return {folder.name: _by_name(folder, lambda name, own=folder.name: _modality(name, own)) for folder in folders}
 
 
@@ -118,7 +118,7 @@ def _by_name(folder: Path, rename: Callable[[str], str]) -> dict[str, Path]:
         name = rename(stem(path))
         named[name if inner == "." else f"{inner}/{name}"].append(path)
     if double := [" and ".join(path.name for path in paths) for paths in named.values() if len(paths) > 1]:
-        raise InvalidImage(folder.name, "one file for each name", _listed(double), "keep one of each")
+        raise InvalidImage(folder.name or str(folder), "one file for each name", _listed(double), "keep one of each")
     return {name: paths[0] for name, paths in named.items()}
 
 

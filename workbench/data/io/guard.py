@@ -1,11 +1,15 @@
 """The one boundary around the decoding libraries: whatever a bad file makes them do becomes InvalidImage."""
 
 import logging
+import os
+import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+
+from PIL import Image
 
 from workbench.errors import InvalidImage, WorkbenchError
 
@@ -17,36 +21,55 @@ _MISSING = ("an existing file", "nothing of that name", "check the spelling and 
 _FOLDER = ("a file", "a folder", "give one file of it, or list them with list_images")
 _LOCKED = ("a file that may be read", "no permission to read it", "ask its owner for read access")
 _MEMORY = ("a file that fits in memory", "too little memory to decode it", "crop or reduce it first")
-_DAMAGED = ("found damaged or incomplete data", "copy or export the file again from its source")
+_BOMB = ("as many pixels as Pillow allows", "more", "crop or reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS")
+_DAMAGED = ("damaged or incomplete data", "copy or export the file again from its source")
 
 
-class _Silence:
-    """Keeps library warnings and log lines from the user while at least one thread reads a file."""
+class _Shared:
+    """A context of the whole process: the first of several threads enters it, the last one leaves it."""
 
-    def __init__(self) -> None:
-        self._lock, self._readers = threading.Lock(), 0
+    def __init__(self, make: Callable[[], AbstractContextManager[None]]) -> None:
+        self._make, self._lock, self._users = make, threading.Lock(), 0
 
     def __enter__(self) -> None:
         with self._lock:
-            self._readers += 1
-            if self._readers == 1:
-                self._caught = warnings.catch_warnings()
-                self._caught.__enter__()
-                warnings.simplefilter("ignore")
-                self._levels = [(name, logging.getLogger(name).level) for name in LOGGERS]
-                for name in LOGGERS:
-                    logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+            if self._users == 0:
+                self._context = self._make()
+                self._context.__enter__()
+            self._users += 1
 
     def __exit__(self, *failure: object) -> None:
         with self._lock:
-            self._readers -= 1
-            if self._readers == 0:
-                self._caught.__exit__(*failure)
-                for name, level in self._levels:
-                    logging.getLogger(name).setLevel(level)
+            self._users -= 1
+            if self._users == 0:
+                self._context.__exit__(None, None, None)
 
 
-_silence = _Silence()
+@contextmanager
+def _no_warnings() -> Iterator[None]:
+    levels = [(logger, logger.level) for logger in map(logging.getLogger, LOGGERS)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger, _ in levels:
+            logger.setLevel(logging.CRITICAL + 1)
+        yield
+    for logger, level in levels:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _no_stderr() -> Iterator[None]:
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    yield
+    os.dup2(kept, 2)
+    os.close(kept)
+
+
+_silence = _Shared(_no_warnings)
+mute = _Shared(_no_stderr)  # for libtiff, which writes to the process's error stream on its own
 
 
 @contextmanager
@@ -58,19 +81,22 @@ def guard(path: Path, expected: str) -> Iterator[None]:
     Raises:
         InvalidImage: naming the file, never its folder.
     """
+    name = path.name or str(path)  # "." has no name
     try:
         with _silence:
             yield
     except WorkbenchError:
         raise
     except FileNotFoundError:
-        raise InvalidImage(path.name, *_MISSING) from None
+        raise InvalidImage(name, *_MISSING) from None
     except (IsADirectoryError, NotADirectoryError):
-        raise InvalidImage(path.name, *_FOLDER) from None
+        raise InvalidImage(name, *_FOLDER) from None
     except PermissionError:
-        raise InvalidImage(path.name, *_LOCKED) from None
+        raise InvalidImage(name, *_LOCKED) from None
     except MemoryError:
-        raise InvalidImage(path.name, *_MEMORY) from None
+        raise InvalidImage(name, *_MEMORY) from None
+    except Image.DecompressionBombError:
+        raise InvalidImage(name, *_BOMB) from None
     except Exception:  # decoders raise anything on hostile bytes: struct.error, zlib.error, RecursionError
         raise damaged(path, expected) from None
 
@@ -78,7 +104,7 @@ def guard(path: Path, expected: str) -> Iterator[None]:
 def damaged(path: Path, expected: str) -> InvalidImage:
     """The error for a file whose content contradicts itself or ends early."""
     found, remedy = _DAMAGED
-    return InvalidImage(path.name, f"an intact {expected}", found.removeprefix("found "), remedy)
+    return InvalidImage(path.name, f"an intact {expected}", found, remedy)
 
 
 def check_size(path: Path, pixels: int, nbytes: int, *, max_pixels: int, ratio: int = MAX_RATIO) -> None:

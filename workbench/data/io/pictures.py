@@ -1,6 +1,7 @@
 """Pages of PNG, JPEG, TIFF and BMP files through Pillow, at their full depth."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -11,7 +12,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from workbench.data.io.guard import check_size
+from workbench.data.io.guard import check_size, mute
 from workbench.errors import InvalidImage, InvalidParameter
 
 # Opened by class, not through Image.open: only these formats, and the size limit is max_pixels alone.
@@ -41,13 +42,13 @@ class Stored(NamedTuple):
 
 def read_pictures(path: Path, kind: str, max_pixels: int) -> list[np.ndarray]:
     """Every page as (H, W) or (H, W, 3) float32 in [0, 1]."""
-    with path.open("rb") as file:
+    with path.open("rb") as file, mute if kind == "TIFF" else nullcontext():
         return [_scaled(path, _stored(path, file, kind, page)) for page in _pages(path, file, kind, max_pixels)]
 
 
-def read_labels_of(path: Path, kind: str, max_pixels: int) -> np.ndarray:
+def read_label_map(path: Path, kind: str, max_pixels: int) -> np.ndarray:
     """The labels (H, W) int64 of a one-page picture, exactly as stored."""
-    with path.open("rb") as file:
+    with path.open("rb") as file, mute if kind == "TIFF" else nullcontext():
         if (count := len(list(_pages(path, file, kind, max_pixels)))) != 1:
             raise InvalidImage(path.name, "a mask of one page", f"{count} pages", "store one page a file")
         picture = _open(file, kind)
@@ -198,7 +199,7 @@ def _scaled(path: Path, stored: Stored) -> np.ndarray:
     if stored.top is None:
         image = _stretched(path, stored.array)
     else:
-        image = stored.array.astype(np.float32) / np.float32(stored.top)
+        image = np.divide(stored.array, np.float32(stored.top), dtype=np.float32)
     if stored.alpha:
         image = _over_black(path, image)
     if stored.inverted:
@@ -230,7 +231,10 @@ def stretch(array: np.ndarray, low: float, high: float) -> np.ndarray:
     """Maps low..high to 0..1 and clips; 0 everywhere if high is not above low. float32."""
     if not high > low:
         return np.zeros(array.shape, np.float32)
-    return np.clip((array.astype(np.float64) - low) / (high - low), 0, 1).astype(np.float32)
+    wide = np.float32 if array.itemsize <= 2 else np.float64
+    scaled = np.subtract(array, wide(low), dtype=wide)
+    scaled /= wide(high - low)
+    return np.clip(scaled, 0, 1, out=scaled).astype(np.float32, copy=False)
 
 
 def _over_black(path: Path, image: np.ndarray) -> np.ndarray:

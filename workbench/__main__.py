@@ -1,0 +1,232 @@
+"""The command line: `workbench list | run | fit | claims | predict | dashboard | data check | doctor`."""
+
+import ast
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import AvoidSubcommands, Positional, UseAppendAction, arg
+
+from workbench import runs
+from workbench.errors import WorkbenchError
+
+Pairs = Annotated[UseAppendAction[list[str]], arg(name="p", aliases=["-p"], metavar="KEY=VALUE")]
+Preset = Literal["tiny", "demo", "paper"]
+app = tyro.extras.SubcommandApp()
+
+
+@app.command(name="list")
+def list_all(runs_folder: Annotated[Path | None, arg(name="runs")] = None) -> None:
+    """Show the methods, the baselines and the runs.
+
+    Args:
+        runs_folder: Where the runs are; default $WORKBENCH_RUNS or ./runs.
+    """
+    for package in ("methods", "baselines"):
+        print(f"{package}:")
+        for path in sorted((Path(__file__).parent / package).glob("[!_]*")):
+            if path.suffix == ".py" or (path / "__init__.py").is_file():
+                print(f"  {path.stem:<14} {first_line(path)}")
+    found = runs.find(runs_folder)
+    print(f"runs in {runs_folder or runs.root_folder()}: {len(found) or 'none yet'}")
+    for run in found:
+        label = "" if run.state.startswith("broken") else f"{run.arm} seed {run.seed}"
+        print(f"  {run.name}/{run.id}  {label:<24} {run.state}")
+
+
+def first_line(path: Path) -> str:
+    """The first line of a module's docstring, without importing it."""
+    file = path if path.is_file() else path / "__init__.py"
+    doc = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return doc.split("\n")[0].split(": ", 1)[-1]
+
+
+@app.command(name="run")
+def run_notebook(
+    name: Positional[str],
+    p: Pairs = [],
+    preset: Preset = "tiny",
+    runs_folder: Annotated[Path | None, arg(name="runs")] = None,
+) -> None:  # noqa: B006 - tyro wants a literal default
+    """Run a method's notebook under papermill: the method beside its rivals, with table, pictures and report.
+
+    Args:
+        name: A method; `workbench list` shows them, `workbench run NAME --help` its settings.
+        p: A setting, such as -p epochs=3 or -p root=FOLDER; may be repeated.
+        preset: tiny is small and synthetic, demo uses real images that come with scikit-image, paper is full scale.
+        runs_folder: Where runs are kept; default $WORKBENCH_RUNS or ./runs.
+    """
+    from workbench import notebooks
+
+    notebooks.run(name, values(name, p, preset), (runs_folder or runs.root_folder()).absolute())
+
+
+@app.command(name="fit")
+def fit_one(
+    name: Positional[str],
+    p: Pairs = [],
+    preset: Preset = "tiny",
+    seed: int = 0,
+    runs_folder: Annotated[Path | None, arg(name="runs")] = None,
+) -> None:  # noqa: B006
+    """Train one method without a notebook; under torchrun on several processes or GPUs.
+
+    Args:
+        name: A method or baseline.
+        p: A setting, such as -p lr=1e-3 or -p batch=64; may be repeated.
+        preset: tiny, demo or paper.
+        seed: What all randomness derives from.
+        runs_folder: Where runs are kept; default $WORKBENCH_RUNS or ./runs.
+    """
+    from workbench import fit, study
+    from workbench.method import method_class
+
+    chosen = values(name, p, preset)
+    settings, budget, options = study.settings(name, chosen)
+    root = (runs_folder or runs.root_folder()).absolute()
+    task = study.Task(name, study.Arm(name, settings, budget), method_class(name).data, options, seed, root)
+    with fit.processes():
+        run, reused = study.train(task, fit.bar(f"{name} seed {seed}") if fit.rank() == 0 else None)
+        if fit.rank() == 0:
+            print(f"{'reused' if reused else 'done'}: {run.path}")
+            print(run.scores().mean(numeric_only=True).round(4).to_string())
+
+
+@app.command(name="claims")
+def judge_claims(
+    name: Positional[str],
+    p: Pairs = [],  # noqa: B006
+    seeds: int = 5,
+    root: Path | None = None,
+    arms: tuple[Literal["rivals", "floors", "ablations", "variants"], ...] = ("rivals", "floors", "ablations"),
+    jobs: int = os.cpu_count() or 1,
+    out: Path = Path("claims"),
+    runs_folder: Annotated[Path | None, arg(name="runs")] = None,
+) -> None:
+    """Train a method and everything it is compared with, several seeds, and judge what its card claims.
+
+    Args:
+        name: A method.
+        p: A setting of the data or the budget, such as -p source=samples; may be repeated.
+        seeds: How many seeds, from 0.
+        root: A folder of your own images instead.
+        arms: What to compare with.
+        jobs: Trainings at a time, each in its own process.
+        out: The folder whose NAME.json gets the record.
+        runs_folder: Where runs are kept; default $WORKBENCH_RUNS or ./runs.
+    """
+    from workbench import claims, study
+
+    chosen = values(name, p, "tiny") | ({"root": str(root.absolute())} if root else {})
+    settings, budget, options = study.settings(name, chosen)
+    if settings.keys() - options.keys():
+        raise WorkbenchError(
+            "-p", "settings of the data or the budget", ", ".join(settings), "use `workbench fit` for others"
+        )
+    record = claims.judge(name, seeds, options, budget, which=arms, jobs=jobs, root=runs_folder)
+    claims.keep(out / f"{name}.json", record)
+    for verdict in record["verdicts"]:
+        print(f"{verdict['verdict']:<14} {verdict['kind']:<9} {verdict['claim']}")
+    print(f"written: {out / f'{name}.json'}")
+
+
+@app.command(name="predict")
+def predict_images(
+    run: Positional[str], source: Positional[Path], target: Positional[Path], overwrite: bool = False
+) -> None:
+    """Apply a trained colorization to grey images of your own and write PNG files.
+
+    Args:
+        run: A run: its path, name/id, or the first digits of its id.
+        source: An image or a folder of images.
+        target: The folder for the results.
+        overwrite: Replace results that are there.
+    """
+    from workbench import predict
+
+    predict.colorize(runs.get(run), source, target, overwrite=overwrite)
+
+
+@app.command(name="dashboard")
+def serve_dashboard(folder: Positional[Path | None] = None, port: int = 5006, show: bool = True) -> None:
+    """Serve the dashboards over a folder of runs.
+
+    Args:
+        folder: Where the runs are; default $WORKBENCH_RUNS or ./runs.
+        port: The port on this machine; 0 takes a free one.
+        show: Open a browser.
+    """
+    from workbench import dashboard
+
+    dashboard.serve(folder or runs.root_folder(), port=port, show=show)
+
+
+@app.command(name="data")
+def check_data(action: Positional[Literal["check"]], name: Positional[str], root: Positional[Path]) -> None:
+    """Check a folder of images for a method: what would be used, what set aside and why, and the ids of the cases.
+
+    Args:
+        action: check
+        name: A method.
+        root: The folder.
+    """
+    from workbench import data
+    from workbench.method import method_class
+
+    kind = method_class(name).data
+    for line in data.module(kind).check(root):
+        print(line)
+
+
+@app.command(name="doctor")
+def examine() -> None:
+    """Show versions, GPU, precision, memory and Jupyter extensions, what is missing and how to get it."""
+    from workbench import doctor
+
+    sys.exit(doctor.show())
+
+
+def values(name: str, pairs: list[str], preset: str) -> dict:
+    """The settings of the preset with those of the command line over them; all names and values checked."""
+    from workbench import method, study
+    from workbench.config import parse
+
+    chosen = method.preset(name, preset) | parse(pairs)
+    extra = {"seeds", "arms"}  # parameters of notebooks that are no settings of a method
+    study.settings(name, {key: value for key, value in chosen.items() if key not in extra})
+    return chosen
+
+
+def settings_help(name: str) -> str:
+    """Every setting of a method with default and comment, for `workbench run NAME --help`."""
+    from workbench import data
+    from workbench.config import describe
+    from workbench.fit import Budget
+    from workbench.method import method_class
+
+    cls = method_class(name)
+    groups = {f"{name} (settings)": cls.Config, "budget": Budget, f"data ({cls.data})": data.module(cls.data).Options}
+    return "\n".join(line for title, group in groups.items() for line in (f"\n{title}:", *describe(group)))
+
+
+def main(words: list[str] | None = None) -> None:
+    """Entry point; bad input ends with one line and exit status 2, a stop with 130."""
+    words = sys.argv[1:] if words is None else words
+    asks = len(words) > 2 and words[0] in ("run", "fit", "claims") and {"-h", "--help"} & set(words[2:])
+    try:
+        if asks and not words[1].startswith("-"):
+            print(f"workbench {words[0]} {words[1]} [-p key=value ...]\n{settings_help(words[1])}")
+            return
+        app.cli(prog="workbench", args=words, description=__doc__, config=(AvoidSubcommands,))
+    except WorkbenchError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as stop:
+        print(f"workbench: {stop or 'interrupted'}", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What a method's card claims, judged on data: the records of claims/*.json and the README's table made from them."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from workbench import compare, runs
+from workbench.errors import InvalidRun
+
+
+def judge(
+    name: str,
+    seeds: int,
+    options: Mapping[str, Any],
+    budget: Mapping[str, Any],
+    *,
+    which: tuple[str, ...],
+    jobs: int,
+    root: Path | None,
+) -> dict[str, Any]:
+    """Train a method and its arms on one data set and return the record, in the form that claims/*.json holds."""
+    from workbench.study import Study, arms_of, opened
+
+    study = Study(arms_of(name, which), options=options, budget=budget, seeds=range(seeds), root=root)
+    opened(study.kind, json.dumps(dict(options), sort_keys=True))  # bad input is found before workers start
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        study.run(executor=pool, threads=threads)
+    return record(study, name, options, budget)
+
+
+def record(study: Any, name: str, options: Mapping[str, Any], budget: Mapping[str, Any]) -> dict[str, Any]:
+    """The per-seed values of every arm and metric, and the verdicts."""
+    scores = study.scores
+    metrics = compare.metrics(scores)
+    arms = {arm: {m: per_seed(scores, arm, m) for m in metrics if per_seed(scores, arm, m)} for arm in study.arms}
+    first = study.runs[0]
+    shown = {k: v for k, v in options.items() if k != "root"} | dict(budget)
+    words = [f"-p {key}={value}" for key, value in shown.items()] + ["--root FOLDER"] * ("root" in options)
+    command = " ".join(["workbench claims", name, f"--seeds {len(study.seeds)}", *words])
+    env = {k: first.env[k] for k in ("versions", "python", "device", "precision", "git", "fingerprint")}
+    body = {"method": name, "data": first.config["data"]["name"], "seeds": study.seeds, "arms": arms}
+    return finite(body | {"verdicts": study.claims(), "command": command, "env": env})
+
+
+def per_seed(scores: Any, arm: str, metric: str) -> list[float]:
+    """The mean over cases, a value a seed; empty where the arm has no such score."""
+    means = scores[scores["arm"] == arm].groupby("seed")[metric].mean()
+    return [round(float(v), 6) for v in means] if means.notna().all() else []
+
+
+def finite(value: Any) -> Any:
+    """The value with NaN and infinity as null, as JSON has no word for them; floats to six digits."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    records = runs.read_json(path) if path.is_file() else []
+    if not isinstance(records, list):
+        raise InvalidRun(path, "a list of records", type(records).__name__, "move the file elsewhere")
+    return records
+
+
+def keep(path: Path, new: dict[str, Any]) -> None:
+    """Put a record into the file in place of the one for the same data, if there is one."""
+    records = [old for old in read(path) if old["data"] != new["data"]] + [new]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    runs.write_json(path, sorted(records, key=lambda one: one["data"]))
+
+
+def markdown(folder: Path) -> str:
+    """The README's table: one row a method and data set, with what must hold and whether it did."""
+    lines = ["| method | data | seeds | must hold | verdict | difference [95 % interval] | p |", "|---" * 7 + "|"]
+    for path in sorted(folder.glob("*.json")):
+        for one in read(path):
+            for verdict in (v for v in one["verdicts"] if v["kind"] == "must"):
+                lines.append(row(one, verdict))
+    return "\n".join(lines)
+
+
+def row(one: dict[str, Any], verdict: dict[str, Any]) -> str:
+    low, high = (number(v) for v in verdict["interval"])
+    said = f"{number(verdict['difference'])} [{low}, {high}] {verdict['metric']}"
+    p = "" if verdict["p"] is None else f"{verdict['p']:.1g}"
+    cells = (one["method"], one["data"], len(one["seeds"]), verdict["claim"], f"**{verdict['verdict']}**", said, p)
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.2f}"

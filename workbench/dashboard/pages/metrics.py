@@ -1,0 +1,142 @@
+"""Numbers of chosen runs: learning curves, spread over cases, paired differences, means over seeds, settings."""
+
+import numpy as np
+import pandas as pd
+import panel as pn
+
+from workbench import compare, views
+from workbench.dashboard import frame
+from workbench.dashboard.pages import page
+from workbench.runs import Run
+from workbench.views import curves
+
+
+@page("Metrics", needs={}, order=20)
+def metrics(runs: list[Run]) -> pn.viewable.Viewable:
+    """Compares arms and seeds by their curves and their scores; the table of runs chooses which."""
+    return Numbers(runs).view()
+
+
+class Numbers:
+    """The state of the page, which is that of its widgets, and the panes they redraw."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.runs, self.colors = runs, views.palette(run.arm for run in runs)
+        self.table = frame.table(settings(runs), selectable="checkbox", sizing_mode="stretch_both", min_height=300)
+        self.table.selection = list(range(len(runs)))
+        self.metric, self.reference = frame.select({}, 190), frame.select({}, 170)
+        self.quantity, self.axis = (
+            frame.select({}, 150),
+            frame.select({"Step": "step", "Epoch": "epoch", "Time": "time"}, 76),
+        )
+        self.log = pn.widgets.Toggle(name="log", width=44, height=30, margin=0, stylesheets=[frame.STYLE])
+        self.kind = frame.select({name.capitalize(): name for name in curves.KINDS}, 90)
+        self.curves, self.spread, self.forest = frame.plot(), frame.plot(), frame.plot()
+        self.pairs, self.means = (frame.html("", margin=(4, 12, 12, 12), **frame.STRETCH) for _ in range(2))
+        self.choose()
+        self.table.param.watch(lambda _: self.choose(), "selection")
+        for widgets, draw in (
+            ((self.quantity, self.axis, self.log), self.draw_curves),
+            ((self.metric, self.kind), self.draw_spread),
+            ((self.metric, self.reference), self.draw_pairs),
+        ):
+            for widget in widgets:
+                widget.param.watch(lambda _, draw=draw: draw(), "value")
+
+    def choose(self) -> None:
+        """Reads what the checked runs wrote, keeps the choices that still apply, and draws everything."""
+        chosen = [self.runs[number] for number in sorted(self.table.selection)] or self.runs
+        self.scores, self.logs = compare.gather(chosen), curves.logs(chosen)
+        names = [m for m in compare.metrics(self.scores) if self.scores[m].notna().any()]
+        frame.offer(self.metric, {views.title(name): name for name in names}, "fg_psnr")
+        frame.offer(self.reference, {name: name for name in self.scores["arm"].unique()})
+        frame.offer(self.quantity, {name: name for name in curves.quantities(self.logs)}, "loss/generator")
+        for draw in (self.draw_curves, self.draw_spread, self.draw_pairs, self.draw_means):
+            draw()
+
+    def draw_curves(self) -> None:
+        if self.quantity.value is None:
+            self.curves.object = None
+            return
+        options = {"axis": self.axis.value, "log": self.log.value, "colors": self.colors}
+        self.curves.object = curves.learning(self.logs, self.quantity.value, **options)
+
+    def draw_spread(self) -> None:
+        self.spread.object = curves.distribution(self.scores, self.metric.value, self.kind.value, self.colors)
+
+    def draw_pairs(self) -> None:
+        reference, metric = self.reference.value, self.metric.value
+        found = curves.differences(self.scores, reference, metric)
+        self.forest.object = curves.forest(found, reference, metric, self.colors) if len(found) else None
+        self.pairs.object = pairs(found, reference, metric)
+
+    def draw_means(self) -> None:
+        self.means.object = means(self.scores)
+
+    def view(self) -> pn.Row:
+        """Runs at the left; curves and spread, differences as plot and numbers, and the table of means at the right."""
+        side = frame.card("Runs", self.table, width=370, sizing_mode="stretch_height", margin=(0, 16, 0, 0))
+        words = [frame.muted("Metric"), self.metric, pn.Spacer(width=14), frame.muted("Reference arm"), self.reference]
+        main = pn.Column(
+            pn.Row(*words, margin=(0, 0, 10, 0)),
+            frame.columns(
+                frame.card("Learning curves", self.curves, controls=[self.quantity, self.axis, self.log]),
+                frame.card("Spread over cases", self.spread, controls=[self.kind]),
+            ),
+            frame.columns(
+                frame.card("Difference from the reference", self.forest, height=250),
+                frame.card("Paired over seeds and cases", self.pairs, height=250),
+            ),
+            frame.card("Mean over cases ± standard deviation over seeds", self.means),
+            **frame.WIDE,
+        )
+        return pn.Row(side, main, css_classes=["workbench-page"], sizing_mode="stretch_width", margin=(14, 20))
+
+
+def settings(runs: list[Run]) -> pd.DataFrame:
+    """What differs between the runs, ready for a narrow table."""
+    table = views.differing(runs)
+    return table.assign(id=table["id"].str[:6]).rename_axis(None)
+
+
+def pairs(found: pd.DataFrame, reference: str, metric: str) -> str:
+    """The paired differences as a table."""
+    if not len(found):
+        return "<p>Check runs of a second arm, with a seed and cases that the reference arm has too.</p>"
+    places = curves.digits(metric)
+    head = [f"Arm − {reference}", "Difference", "95 % interval", "p", "Groups", "Seeds"]
+    rows = [
+        [
+            row.arm,
+            f"{row.mean:+.{places}f}",
+            f"{row.low:+.{places}f} … {row.high:+.{places}f}",
+            chance(row.p),
+            row.groups,
+            row.seeds,
+        ]
+        for row in found.itertuples()
+    ]
+    told = "Bootstrap over seeds and groups of cases; p: Wilcoxon over groups, two-sided, not corrected."
+    return frame.grid(head, rows) + f"<p style='color:{frame.MUTED};font-size:12px;margin:8px 0 0'>{told}</p>"
+
+
+def chance(p: float) -> str:
+    """A p value as it is printed.
+
+    >>> chance(0.0001), chance(0.2)
+    ('< 0.001', '0.200')
+    """
+    return "–" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def means(scores: pd.DataFrame) -> str:
+    """`curves.summary` with the best mean of each metric in bold."""
+    table = curves.summary(scores)
+    rows = []
+    for arm, cells in table.iterrows():
+        rows.append([str(arm), *cells])
+    best = {}
+    for column, metric in enumerate(table, 1):
+        values = compare.per_seed(scores, metric).mean(axis=1) * compare.better(metric)
+        best[column] = list(table.index).index(values.idxmax())
+    return frame.grid(["Arm", *map(views.short, table)], rows, best)

@@ -1,0 +1,99 @@
+"""A trained colorization applied to grey images of one's own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from kornia.color import lab_to_rgb, rgb_to_lab
+from PIL import Image
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from workbench import fit, method, runs
+from workbench.config import split
+from workbench.data import io
+from workbench.data.anatomy import fitted
+from workbench.errors import InvalidImage, InvalidParameter
+from workbench.runs import Run
+
+
+def load(run: Run) -> method.Method:
+    """The trained method of a run, in evaluation mode, on the best device.
+
+    Raises:
+        InvalidRun: an unfinished run, or weights that do not belong to it.
+    """
+    from safetensors.torch import load_file
+
+    if run.state != "done":
+        raise runs.InvalidRun(run.path, "a finished run", run.state, "run it again: it resumes")
+    cls = method.method_class(run.config["method"])
+    (settings,) = split(run.config["config"], cls.Config)
+    model = cls(cls.Config(**settings))
+    try:
+        model.load_state_dict(load_file(run.path / "weights.safetensors"), strict=False)
+    except Exception as error:  # safetensors and torch raise several kinds for damaged or foreign weights
+        found = f"others ({type(error).__name__})"
+        raise runs.InvalidRun(run.path / "weights.safetensors", "the run's weights", found, "run it again") from error
+    return model.eval().to(fit.find_device())
+
+
+def colorize(run: Run, source: Path, target: Path, *, overwrite: bool = False) -> list[Path]:
+    """Colorize an image or every image of a folder; PNG files of the same names, pages numbered, appear in `target`.
+
+    The method sees the image at the size it was trained at; its chroma is enlarged and laid on the image's own lightness, so
+    no detail is lost. Files that cannot be read are set aside and named.
+
+    Raises:
+        InvalidRun, InvalidImage: as they say; InvalidParameter: results are there already, or the run makes no colours.
+    """
+    model, size = load(run), run.config["data"].get("size", 64)
+    paths = io.list_images(source)
+    target.mkdir(parents=True, exist_ok=True)
+    base = source if source.is_dir() else source.parent
+    there = [path for path in paths if (target / named(path, base, 0, 1)).exists()]
+    if there and not overwrite:
+        found = f"{there[0].name} and {len(there) - 1} more" if len(there) > 1 else there[0].name
+        raise InvalidParameter(str(target), "no results of these names", found, "choose another folder or --overwrite")
+    written: list[Path] = []
+    bar = tqdm(paths, desc="colorize", unit="image", disable=None)
+    _, aside = io.read_many(bar, lambda path: written.extend(colorize_file(model, size, path, base, target)))
+    for name, reason in aside:
+        print(f"set aside: {name}: {reason}")
+    print(f"{len(written)} images in {target}")
+    return written
+
+
+def named(path: Path, base: Path, page: int, pages: int) -> str:
+    stem = "_".join(path.relative_to(base).with_suffix("").parts)
+    return f"{stem}.png" if pages == 1 else f"{stem}_{page:04d}.png"
+
+
+def colorize_file(model: method.Method, size: int, path: Path, base: Path, target: Path) -> Iterator[Path]:
+    pages = io.read_pages(path)
+    for number, page in enumerate(pages):
+        grey = page if page.ndim == 2 else page @ np.array([0.299, 0.587, 0.114], np.float32)
+        color = enlarged(model, grey, size)
+        file_name = target / named(path, base, number, len(pages))
+        picture = Image.fromarray((color * 255).round().astype(np.uint8))
+        runs.save(file_name, lambda file, picture=picture: picture.save(file, format="PNG"))
+        yield file_name
+
+
+@torch.inference_mode()
+def enlarged(model: method.Method, grey: np.ndarray, size: int) -> np.ndarray:
+    """(H, W) grey in [0, 1] -> (H, W, 3) sRGB: predicted chroma at full size on the lightness of the input."""
+    height, width = grey.shape
+    small, (top, left, inner_height, inner_width) = fitted(grey[..., None], size)
+    batch = {"image": torch.from_numpy(small).permute(2, 0, 1)[None].to(model.device)}
+    prediction = model.predict(batch)
+    if "color" not in prediction:
+        found = ", ".join(prediction)
+        raise InvalidParameter("run", "a method that predicts colours", found, "choose a colorization run")
+    lab = rgb_to_lab(prediction["color"].float().cpu())[..., top : top + inner_height, left : left + inner_width]
+    chroma = F.interpolate(lab[:, 1:], (height, width), mode="bilinear", align_corners=False)
+    light = rgb_to_lab(torch.from_numpy(np.ascontiguousarray(grey)).expand(1, 3, height, width))[:, :1]
+    if not torch.isfinite(chroma).all():
+        raise InvalidImage("prediction", "finite colours", "NaN", "train the run again")
+    return lab_to_rgb(torch.cat([light, chroma], 1)).clamp(0, 1)[0].permute(1, 2, 0).numpy()

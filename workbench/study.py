@@ -1,0 +1,351 @@
+"""A comparison: arms x seeds on the same data, each a run folder, then paired differences and verdicts on the claims."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import platform
+import subprocess
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from workbench import compare, config, data, fit, method, runs
+from workbench.errors import InvalidParameter, unknown
+from workbench.fit import Budget
+from workbench.runs import Run
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison: a method, the settings that differ from its defaults, and perhaps the stage before it.
+
+    `before` is trained first, as a run of its own that arms with the same stage share; from its weights those whose names
+    begin with one of `take` (`"encoder"`) are copied. `data` replaces options of the study's data for this arm alone.
+    """
+
+    method: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    budget: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    before: "Arm | None" = None
+    take: tuple[str, ...] = ()
+
+
+def arms_of(name: str, which: Iterable[str] = ("rivals", "floors", "ablations")) -> dict[str, Arm]:
+    """The method, and as asked its rivals, floors and ablations, by the names that its file gives them."""
+    module, arms = method.module(name), {name: Arm(name)}
+    for rival in (*(module.RIVALS if "rivals" in which else ()), *(module.FLOORS if "floors" in which else ())):
+        arms[rival] = Arm(rival)
+    if "variants" in which:
+        for rival in module.RIVALS:
+            variants = getattr(method.module(rival), "ABLATIONS", {})
+            arms |= {f"{rival}-{key}": Arm(rival, change) for key, change in variants.items()}
+    if "ablations" in which:
+        arms |= {key: Arm(name, change) for key, change in module.ABLATIONS.items()}
+    return arms
+
+
+def settings(name: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Settings dealt out to the method's Config, the Budget and the data's Options; a shared name goes to each that has it.
+
+    Raises:
+        InvalidParameter: an unknown name, a wrong type or a value out of range.
+    """
+    cls = method.method_class(name)
+    groups = (cls.Config, Budget, data.module(cls.data).Options)
+    dealt = config.split(values, *groups)
+    for group, part in zip(groups, dealt, strict=True):
+        group(**part)
+    return tuple(dealt)
+
+
+@functools.lru_cache(maxsize=4)
+def opened(kind: str, options: str) -> data.Data:
+    """A data set, made once a process; options as JSON, so that they can be a key."""
+    return data.open_data(kind, **json.loads(options))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training, complete and picklable: what a worker process or a cluster is sent."""
+
+    name: str
+    arm: Arm
+    kind: str
+    options: Mapping[str, Any]
+    seed: int
+    root: Path
+
+    @property
+    def data(self) -> data.Data:
+        return opened(self.kind, json.dumps({**self.options, **self.arm.data}, sort_keys=True))
+
+    @property
+    def config(self) -> config.Config:
+        """The method's settings; those that the data decides (image size, number of classes) come from the data."""
+        cls = method.method_class(self.arm.method).Config
+        known = {f.name for f in dataclasses.fields(cls)}
+        return cls(**{k: v for k, v in self.data.spec.items() if k in known} | dict(self.arm.config))
+
+    @property
+    def budget(self) -> Budget:
+        budget = Budget(**self.arm.budget)
+        precision = fit.find_precision(budget.precision, fit.find_device(budget.device))
+        return dataclasses.replace(budget, precision=precision)
+
+    @property
+    def before(self) -> "Task | None":
+        return dataclasses.replace(self, name=self.arm.before.method, arm=self.arm.before) if self.arm.before else None
+
+    def request(self) -> dict[str, Any]:
+        """What the run's id is a hash of: everything that changes its result, and nothing else."""
+        budget = {k: v for k, v in dataclasses.asdict(self.budget).items() if k not in fit.ASIDE}
+        options = {k: v for k, v in {**self.options, **self.arm.data}.items() if k != "root"}  # a path may hold a name
+        return {
+            "method": self.arm.method, "config": dataclasses.asdict(self.config), "budget": budget, "seed": self.seed,
+            "data": {"kind": self.kind, "name": self.data.name, **options, "fingerprint": self.data.fingerprint},
+            "before": runs.identity(self.before.request()) if self.before else None, "take": list(self.arm.take),
+        }  # fmt: skip
+
+
+def train(task: Task, watch: fit.Watch | None = None) -> tuple[Run, bool]:
+    """The finished run of a task, and whether it was there already; a half-done one is resumed.
+
+    Raises:
+        Stopped: the run can be resumed; InvalidParameter, InvalidImage, InvalidRun: as they say.
+    """
+    run = runs.create(task.root, task.request(), task.name)
+    if run.state == "done":
+        return run, True
+    before = train(task.before)[0] if task.before else None
+    with run.lock() if fit.rank() == 0 else contextlib.nullcontext():
+        start = time.monotonic()
+        torch.manual_seed(method.seed_of(task.seed))
+        model = method.method_class(task.arm.method)(task.config)
+        if before:
+            take(model, before, task.arm.take)
+        if fit.rank() == 0:
+            runs.write_json(run.path / "env.json", environment(task))
+        fit.fit(
+            model, task.data.train, task.budget, seed=task.seed, valid=task.data.valid, folder=run.path, watch=watch
+        )
+        if fit.rank() == 0:
+            finish(run, model, task, time.monotonic() - start)
+    return run, False
+
+
+def take(model: method.Method, before: Run, parts: tuple[str, ...]) -> None:
+    """Copy the weights of a finished stage whose names begin with one of the parts."""
+    from safetensors.torch import load_file
+
+    weights = {k: v for k, v in load_file(before.path / "weights.safetensors").items() if k.startswith(parts)}
+    missing = [part for part in parts if not any(key.startswith(part) for key in weights)]
+    unmatched = set(weights) - set(model.state_dict())
+    if missing or unmatched:
+        names = sorted({key.split(".")[0] for key in model.state_dict()})
+        found = ", ".join(missing or sorted(unmatched)[:3])
+        raise InvalidParameter("take", f"parts of both stages, such as {', '.join(names)}", found, "name others")
+    model.load_state_dict(weights, strict=False)
+
+
+def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
+    """Evaluate on the test cases and write scores, samples, weights and, last of all, `done`."""
+    from safetensors.torch import save as serialize
+
+    table, arrays = assess(model, task.data)
+    runs.save(run.path / "scores.parquet", lambda file: table.to_parquet(file, index=False))
+    for key, array in arrays.items():
+        runs.save(run.path / "samples" / f"{key}.npy", lambda file, array=array: np.save(file, array))
+    cases = table[[name for name in table if name in compare.NOT_METRICS]].to_dict("records")
+    runs.write_json(run.path / "samples" / "index.json", {"cases": cases, "arrays": sorted(arrays)})
+    tensors = {k: v.contiguous() for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
+    runs.save(run.path / "weights.safetensors", lambda file: file.write(serialize(tensors)))
+    runs.write_json(run.path / "report.json", {"seconds": round(seconds, 1), "aside": task.data.aside})
+    runs.save(run.path / "done", lambda file: file.write(b""))
+
+
+PIXELS = ("image", "target", "color")  # in [0, 1]: kept as uint8 with the channels last
+LABELS = ("mask", "foreground")  # whole numbers: kept as uint8
+
+
+def assess(model: method.Method, source: data.Data) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """The table of scores, one row a test case, and the arrays to look at."""
+    scores: dict[str, list] = {}
+    arrays: dict[str, list] = {}
+    for given, prediction, values in fit.evaluate(model, source.test):
+        for key, value in values.items():
+            scores.setdefault(key, []).append(value.float().cpu().numpy())
+        for key, value in ({k: given[k] for k in source.shown} | prediction).items():
+            arrays.setdefault(key, []).append(encoded(key, value))
+    columns = {key: np.concatenate(parts) for key, parts in scores.items()}
+    return pd.DataFrame(source.test.table | columns), {key: np.concatenate(parts) for key, parts in arrays.items()}
+
+
+def encoded(key: str, value: torch.Tensor) -> np.ndarray:
+    """(B, C, H, W) as it is kept: pixels and labels uint8, (B, H, W) or (B, H, W, 3); anything else float32 as it is."""
+    if key not in PIXELS + LABELS:
+        return value.float().cpu().numpy()
+    value = value.float() * 255 if key in PIXELS else value
+    value = value.round().clamp(0, 255).to(torch.uint8).cpu()
+    return (value[:, 0] if value.shape[1] == 1 else value.movedim(1, -1)).numpy()
+
+
+def environment(task: Task) -> dict[str, Any]:
+    """Where a run was made: commit, versions, device, precision, seed, data."""
+    names = ("torch", "kornia", "numpy", "scipy", "pandas")
+    device = fit.find_device(task.budget.device)
+    shown = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return {
+        "git": commit(), "python": platform.python_version(), "versions": {name: version(name) for name in names},
+        "platform": platform.platform(), "device": shown,
+        "threads": torch.get_num_threads(), "processes": fit.world(), "precision": task.budget.precision,
+        "seed": task.seed, "fingerprint": task.data.fingerprint, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }  # fmt: skip
+
+
+def commit() -> str:
+    """The commit of the package's source, with `+` where files differ from it; empty outside git."""
+    describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+# ---------------------------------------------------------------- the study
+
+Observer = Any  # called as observer(task, progress) after every step; a true answer stops the study
+
+
+@dataclass
+class Study:
+    """Arms x seeds on one data set; the first arm is the one that the others are compared with.
+
+    >>> study = Study(arms_of("smcgan"), options={"source": "phantom"}, seeds=range(5))  # doctest: +SKIP
+    >>> study.run().table()  # doctest: +SKIP
+    """
+
+    arms: Mapping[str, Arm]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    budget: Mapping[str, Any] = field(default_factory=dict)
+    seeds: Iterable[int] = (0,)
+    root: Path | str | None = None
+    runs: list[Run] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        kinds = {method.method_class(arm.method).data for arm in self.arms.values()}
+        if len(kinds) != 1:
+            found = ", ".join(sorted(kinds)) or "no arms"
+            raise InvalidParameter("arms", "methods for one kind of data", found, "compare methods of the same kind")
+        self.kind = kinds.pop()
+        self.root = Path(self.root).absolute() if self.root else runs.root_folder()
+        self.seeds = list(self.seeds)
+
+    @property
+    def main(self) -> str:
+        return next(iter(self.arms))
+
+    def tasks(self) -> list[Task]:
+        """Every training, seed by seed, with the study's budget under each arm's own."""
+        arms = {name: dataclasses.replace(arm, budget={**self.budget, **arm.budget}) for name, arm in self.arms.items()}
+        return [
+            Task(name, arm, self.kind, dict(self.options), seed, self.root)
+            for seed in self.seeds
+            for name, arm in arms.items()
+        ]
+
+    def run(self, watch: Observer | None = None, executor: Executor | None = None, threads: int = 1) -> "Study":
+        """Train what is not there yet: one after the other, or each task on any executor with so many threads a task.
+
+        One failed task does not stop the others; its error is raised when all have ended.
+        """
+        tasks = self.tasks()
+        results = self._spread(tasks, executor, threads) if executor else self._in_turn(tasks, watch)
+        self.runs = [results[task.name, task.seed] for task in tasks]
+        return self
+
+    def _in_turn(self, tasks: list[Task], watch: Observer | None) -> dict[tuple[str, int], Run]:
+        results = {}
+        for task in tasks:
+            label = f"{task.name} seed {task.seed}"
+            told = functools.partial(watch, task) if watch else fit.bar(label)
+            start = time.monotonic()
+            results[task.name, task.seed], reused = train(task, told)
+            announce(label, reused, time.monotonic() - start)
+        return results
+
+    def _spread(self, tasks: list[Task], executor: Executor, threads: int) -> dict[tuple[str, int], Run]:
+        results, failures = {}, []
+        waiting = {executor.submit(train_quietly, task, threads): task for task in tasks}
+        for future in as_completed(waiting):
+            task = waiting[future]
+            try:
+                run, reused, seconds = future.result()
+            except Exception as error:  # the others go on; it is raised below
+                failures.append(error)
+                print(f"{task.name} seed {task.seed}: failed: {error}", flush=True)
+                continue
+            results[task.name, task.seed] = run
+            announce(f"[{len(results)}/{len(tasks)}] {task.name} seed {task.seed}", reused, seconds)
+        if failures:
+            raise failures[0]
+        return results
+
+    @functools.cached_property
+    def scores(self) -> pd.DataFrame:
+        """All scores in one long table, arms under the names that this study gives them."""
+        names = [task.name for task in self.tasks()]
+        tables = zip(self.runs, names, strict=True)
+        named = [run.scores().assign(arm=name, seed=run.seed, run=f"{run.name}/{run.id}") for run, name in tables]
+        return pd.concat(named, ignore_index=True)
+
+    def table(self) -> pd.DataFrame:
+        """Mean and spread over seeds as text: one row an arm, the metrics of the method's TABLE as columns."""
+        return compare.table(self.scores, method.module(self.arms[self.main].method).TABLE)
+
+    def differences(self, metric: str) -> pd.DataFrame:
+        """The paired difference of the first arm from every other in one metric, with interval and p."""
+        others = [name for name in self.arms if name != self.main]
+        rows = {name: dataclasses.asdict(compare.paired(self.scores, self.main, name, metric)) for name in others}
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    def claims(self) -> list[dict[str, Any]]:
+        """The verdicts on the method's claims, as far as the arms that they name are in the study."""
+        claims = method.module(self.arms[self.main].method).CLAIMS
+        return [c.judge(self.scores, self.main) for c in claims if c.other is None or c.other in self.arms]
+
+
+def announce(label: str, reused: bool, seconds: float) -> None:
+    print(f"{label}: {'reused' if reused else f'{seconds:.0f} s'}", flush=True)
+
+
+def train_quietly(task: Task, threads: int) -> tuple[Run, bool, float]:
+    """`train` in a worker process, without a progress bar."""
+    torch.set_num_threads(threads)
+    start = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.simplefilter("once")
+        run, reused = train(task, watch=lambda told: None)
+    return run, reused, time.monotonic() - start
+
+
+def named(arms: Iterable[str], known: Mapping[str, Arm]) -> dict[str, Arm]:
+    """Some of the known arms, by name.
+
+    Raises:
+        InvalidParameter: a name that is not among them, with the nearest.
+    """
+    for name in arms:
+        if name not in known:
+            raise unknown("arm", name, known)
+    return {name: known[name] for name in arms}
