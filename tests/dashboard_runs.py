@@ -121,13 +121,12 @@ def write(root: Path, arm: str, seed: int = 0, cases: int = 24, size: int = 64, 
     config = {"base": 12, "l_color": 100.0, "l_gan1": 1.0, "l_gan2": 0.0 if arm == "no_gan2" else 1.0, "lr": 2e-4}
     request = {
         "method": "wgan_gp" if arm == "wgan_gp" else "gray" if arm == "gray" else "smcgan",
-        "arm": arm,
         "config": {} if arm == "gray" else config,
         "budget": {"epochs": 40, "batch": 8},
         "data": {"kind": "color", "source": "phantom", "size": size},
         "seed": seed,
     }
-    run = runs.create(root, request)
+    run = runs.create(root, request, arm)
     index, arrays, table = draw(arm, seed, cases, size, stride)
     if arm == "gray":
         arrays.pop("mask")

@@ -16,6 +16,7 @@ from workbench import method, metrics
 from workbench.baselines import chromagan, colortable, cyclegan, dcgan
 from workbench.data import anatomy
 from workbench.errors import InvalidParameter
+from workbench.fit import Budget, fit
 from workbench.losses.adversarial import critic_loss
 from workbench.models.lab import lightness, to_lab, to_rgb
 
@@ -478,6 +479,32 @@ def test_empty_pool_loads_over_a_full_one():
     assert len(used.color_pool.images) == 0 and len(used.memory.images) == 0
 
 
+def test_pool_is_no_weight():
+    """What is published of a run holds tensors only, and must not hold pictures of its training items."""
+    model = make("cyclegan")
+    for step, numbers in enumerate(((0, 1), (2,))):
+        for _ in advance(model, model.optimizers(), batch_of(*numbers), step):
+            pass
+    tensors = {key for key, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    assert tensors == {name for name, _ in model.named_parameters()}
+    assert len(model.color_pool.images) > 0 and len(model.memory.images) == 1
+
+
+@pytest.mark.parametrize("rival", [*RIVALS, "grey", "colortable"])
+def test_the_loop_serves_it_and_averages_it(rival):
+    if rival in RIVALS:
+        model = make(rival)
+    else:
+        cls = method.method_class(rival)
+        model = cls(cls.Config())
+    ema = 0.5 if rival in RIVALS else 0.0  # floors have nothing to average
+    budget = Budget(epochs=2, batch=4, ema=ema, precision="float32", device="cpu", valid_every=0)
+    fit(model, items(), budget)
+    with torch.no_grad():
+        color = model.eval().predict(batch_of(0, 1))["color"]
+    assert torch.isfinite(color).all() and color.shape == (2, 3, 32, 32)
+
+
 # ---------------------------------------------------------------- floors
 
 
@@ -509,6 +536,10 @@ def test_color_table_is_the_mean_by_level():
     predicted = model.predict(batch)["color"]
     assert predicted.shape == (8, 3, 32, 32) and predicted.dtype == torch.float32
     assert torch.allclose(predicted[2, :, 5, 7].double(), found[grey[2, 0, 5, 7]], atol=1e-6)
+
+
+def test_levels_are_rounded():
+    assert colortable.levels(torch.tensor([0.4, 0.6, 127.5, 254.6, 300.0]) / 255).tolist() == [0, 1, 128, 255, 255]
 
 
 def test_color_table_fills_empty_levels():

@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEGLSLossless, RTStructureSetStorage
+from pydicom.uid import (
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSLossless,
+    RLELossless,
+    RTStructureSetStorage,
+)
 
 from workbench.data import io
 from workbench.data.io import nifti
@@ -242,10 +250,10 @@ def test_cut_and_altered_files_are_refused(tmp_path):
         path = save(tmp_path / name, texture)
         path.write_bytes(path.read_bytes()[:-400])
         refused(lambda path=path: io.read_pages(path), name, "damaged or incomplete", "copy or export")
-    altered = bytearray(save(tmp_path / "b.png", texture).read_bytes())
-    altered[2000] ^= 1
-    (tmp_path / "b.png").write_bytes(altered)
-    refused(lambda: io.read_pages(tmp_path / "b.png"), "damaged or incomplete")
+    altered = save(tmp_path / "b.png", texture).read_bytes()
+    for place in (2000, -14):  # in the pixels; in their checksum alone
+        (tmp_path / "b.png").write_bytes(altered[:place] + bytes([altered[place] ^ 1]) + altered[place:][1:])
+        refused(lambda: io.read_pages(tmp_path / "b.png"), "damaged or incomplete")
 
 
 def test_inventing_the_missing_part_is_refused(tmp_path, monkeypatch):
@@ -260,7 +268,7 @@ def test_bombs_are_refused_by_their_header(tmp_path):
     huge.write_bytes(png(60000, 60000, 8, 2, b"\0"))
     refused(lambda: io.read_pages(huge), "max_pixels=268435456", "3600000000")
     empty.write_bytes(png(9000, 9000, 8, 2, b"\0"))
-    refused(lambda: io.read_pages(empty), "promises 243000000 bytes", "copy or export")
+    refused(lambda: io.read_pages(empty), "promises 81000000 pixels", "copy or export")
     small = save(tmp_path / "small.png", RAMP)
     refused(lambda: io.read_pages(small, max_pixels=5), "max_pixels=5", "6 by its header")
     assert len(io.read_pages(small, max_pixels=6)) == 1
@@ -398,15 +406,44 @@ def test_dicom_colours(tmp_path):
     np.testing.assert_allclose(palette[1], [[0.2, 0, 1], [0.2, 0, 1]], atol=1e-6)  # beyond the table: its last entry
 
 
+def test_dicom_palette_of_8_bits_under_16_bit_pixels(tmp_path):
+    tables = {f"{c}PaletteColorLookupTableDescriptor": [4, 1, 8] for c in ("Red", "Green", "Blue")}
+    tables |= {f"{c}PaletteColorLookupTableData": b"\0\x33\xff\x66" for c in ("Red", "Green", "Blue")}
+    stored = np.array([[0, 1, 2, 3, 258]], np.uint16)
+    image = io.read_image(dicom(tmp_path / "p", stored, "PALETTE COLOR", **tables))
+    np.testing.assert_allclose(
+        image[0, :, 0], [0, 0, 0.2, 1, 0.4], atol=1e-6
+    )  # 258 is beyond the table: its last entry
+
+
+def compressed(path: Path, syntax: str, frame: bytes, **elements) -> Path:
+    """A DICOM file of one compressed frame whose header says 2 x 3 pixels."""
+    ds = pydicom.dcmread(dicom(path, RAMP, **elements))
+    ds.PixelData = pydicom.encaps.encapsulate([frame])
+    ds["PixelData"].VR = "OB"
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.save_as(path)
+    return path
+
+
+def test_dicom_frames_that_jpeg_stores(tmp_path, monkeypatch):
+    small = save(tmp_path / "a.jpg", np.full((2, 3), 128, np.uint8)).read_bytes()
+    large = save(tmp_path / "b.jpg", np.full((48, 64), 128, np.uint8)).read_bytes()
+    image = io.read_image(compressed(tmp_path / "a", JPEGBaseline8Bit, small))
+    np.testing.assert_allclose(image, np.full((2, 3), 128 / 255), atol=0.01)
+    deep = compressed(tmp_path / "c", JPEGExtended12Bit, small, BitsStored=12, BitsAllocated=16)
+    refused(lambda: io.read_pages(deep), "JPEG Extended", "no decoder")
+    cut = compressed(tmp_path / "d", RLELossless, b"\1\0\0\0\x40")
+    refused(lambda: io.read_pages(cut), "RLE Lossless data that is damaged")
+    other = compressed(tmp_path / "b", JPEGBaseline8Bit, large)  # would unpack to more than its header says
+    monkeypatch.setattr(io.dicom, "pixel_array", lambda ds: pytest.fail("unpacked before its size was checked"))
+    refused(lambda: io.read_pages(other), "damaged or incomplete")
+
+
 def test_dicom_without_usable_pixels(tmp_path):
     plan = dicom(tmp_path / "plan", None, uid=RTStructureSetStorage)
     refused(lambda: io.read_pages(plan), "RT Structure Set without pixels", "image series")
-    squeezed = dicom(tmp_path / "jls", RAMP)
-    ds = pydicom.dcmread(squeezed)
-    ds.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xf7"])
-    ds["PixelData"].VR = "OB"
-    ds.file_meta.TransferSyntaxUID = JPEGLSLossless
-    ds.save_as(squeezed)
+    squeezed = compressed(tmp_path / "jls", JPEGLSLossless, b"\xff\xd8\xff\xf7")
     refused(lambda: io.read_pages(squeezed), "JPEG-LS Lossless compression", 'pip install "workbench[dicom]"')
     strange = dicom(tmp_path / "hsv", COLOURS, "RGB", PhotometricInterpretation="HSV")
     refused(lambda: io.read_pages(strange), "HSV pixels", "export it as RGB")
@@ -521,9 +558,11 @@ def test_labels(tmp_path):
     for mark, start in ((",", ""), (";", "\ufeff"), ("\t", "")):
         path.write_text(start + f"file{mark} label {mark}more\na.png{mark} 1 {mark}x\n\nb.png{mark}{mark}\n", "utf-8")
         rows = io.read_labels(path, columns=("file", "label"))
-        assert rows == [{"file": "a.png", "label": "1"}, {"file": "b.png", "label": ""}]
+        assert rows == io.read_labels(path, columns=())
+        wanted = [{"file": "a.png", "label": "1", "more": "x"}, {"file": "b.png", "label": "", "more": ""}]
+        assert rows == wanted
     path.write_text('file,note\na.png,"x; y, z"\n')
-    assert io.read_labels(path, columns=("note",)) == [{"note": "x; y, z"}]
+    assert io.read_labels(path, columns=("note",)) == [{"file": "a.png", "note": "x; y, z"}]
 
 
 def test_labels_refused(tmp_path):
@@ -609,8 +648,8 @@ def test_read_many_sets_bad_files_aside(tmp_path):
     images, aside = io.read_many([bad, good, tmp_path / "none.png"], io.read_image)
     assert len(images) == 1 and [name for name, _ in aside] == ["bad.png", "none.png"]
     assert "a text file" in aside[0][1] and str(tmp_path) not in str(aside)
-    refused(lambda: io.read_many([bad], io.read_image), "1 files", "bad.png", "a text file")
-    refused(lambda: io.read_many([], io.read_image), "no files")
+    refused(lambda: io.read_many([bad], io.read_image), "1 refused", "bad.png", "a text file")
+    refused(lambda: io.read_many([], io.read_image), "found none")
     with pytest.raises(ZeroDivisionError):  # a fault of the caller is no bad file
         io.read_many([good], lambda path: 1 / 0)
 
@@ -631,7 +670,7 @@ def samples(folder: Path) -> dict[str, bytes]:
         volume(folder / "a.nii", texture.reshape(3, 4, 10)), volume(folder / "a.nii.gz", texture.reshape(3, 4, 10) / 7),
     ]  # fmt: skip
     ds = pydicom.dcmread(files[9])
-    ds.compress(pydicom.uid.RLELossless)
+    ds.compress(RLELossless)
     ds.save_as(folder / "rle.dcm")
     return {path.name: path.read_bytes() for path in [*files, folder / "rle.dcm"]}
 

@@ -42,7 +42,7 @@ class Budget(Config):
     ema: Fraction = 0.0  # decay of the averaged weights that are evaluated in place of the last; 0 is off
     precision: Literal["auto", "float32", "bf16"] = "auto"  # auto is bf16 where the hardware has it, float32 otherwise
     device: str = "auto"  # auto is cuda where there is one, then mps, then cpu
-    channels_last: bool = False  # memory layout of images; slower on CPU
+    channels_last: bool = True  # memory layout of images; benchmarks/precision.py measures it
     compile: bool = False  # torch.compile the parts that allow it
     workers: Natural = 0  # processes that read data; 0 reads in this one
     valid_every: Natural = 5  # epochs between looks at the validation images; 0 is never

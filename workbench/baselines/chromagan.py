@@ -107,6 +107,7 @@ class ChromaGAN(method.Method):
 
     Config = Config
     data = "anatomy"
+    eager = ("critic",)
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

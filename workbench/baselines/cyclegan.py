@@ -11,9 +11,9 @@ colours of another one of its batch; a batch of one gets those of the batch befo
 where that is the same item, or where there is none yet. Generators and critics are the shared ones, with
 their usual initial weights.
 Known faults: two organs of equal grey may swap their colours at no cost to any term. The pool holds generated
-pictures of training items, and with a batch of one the memory holds a training item itself; both travel in
-the state of the method. A batch spread over processes is permuted and pooled within each, so two processes do
-not equal one.
+pictures of training items, and with a batch of one the memory holds a training item itself; both are kept
+in checkpoints, though not in the weights. A batch spread over processes is permuted and pooled within each, and
+only the first one's pool is saved, so two processes do not equal one.
 """
 
 from collections.abc import Iterator
@@ -53,20 +53,21 @@ DEMO = {"source": "samples"}
 
 
 class Kept(nn.Module):
-    """Images that outlive a step, as a buffer (N, C, H, W); N, 0 at first, is restored with the state."""
+    """Images (N, C, H, W) that outlive a step; N is 0 at first.
 
-    images: Tensor
+    They are extra state, not a buffer: checkpoints hold them, so that a resumed run goes on with the same ones, but
+    averages and the published weights, which take tensors only, do not.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("images", torch.empty(0))
-        self.register_load_state_dict_pre_hook(resize)
+        self.images = torch.empty(0)
 
+    def get_extra_state(self) -> dict[str, Tensor]:
+        return {"images": self.images}
 
-def resize(kept: Kept, state: dict[str, Tensor], prefix: str, *_: object) -> None:
-    """Make room for as many images as the state holds; without it a state of another N would be refused."""
-    if prefix + "images" in state:
-        kept.images = torch.empty_like(state[prefix + "images"], device=kept.images.device)
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        self.images = state["images"].clone()
 
 
 class Pool(Kept):
@@ -85,7 +86,8 @@ class Pool(Kept):
         shown = []
         for image, (whether, which) in zip(images.detach().float(), draws.tolist(), strict=True):
             if len(self.images) < self.capacity:
-                self.images = torch.cat([self.images.reshape(-1, *image.shape), image[None]])
+                kept = self.images.to(image).reshape(-1, *image.shape)
+                self.images = torch.cat([kept, image[None]])
             elif whether < 0.5 and self.capacity > 0:
                 place = int(which * self.capacity)
                 old, self.images[place] = self.images[place].clone(), image

@@ -7,8 +7,8 @@ is the simplest way to make it so. Without a mask, the critic spends its attenti
 Source: Arjovsky, Chintala, Bottou, Wasserstein GAN, arXiv 1701.07875, algorithm 1. As a rival of SMCGAN it is
 not described; the colour loss is inferred from its 25 dB, and `no_color` runs it without. Generator and
 critic are the shared ones.
-Known faults: clipped to 0.01 a critic of several layers has tiny gradients, which RMSprop's scale-free steps
-hide, and its term is negligible beside the colour loss; the authors themselves call clipping a terrible way.
+Known faults: a critic clipped to 0.01 becomes too simple, and its gradients shrink or grow with its depth; the
+authors themselves call clipping a terrible way.
 """
 
 from collections.abc import Iterator

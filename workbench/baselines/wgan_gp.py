@@ -53,6 +53,7 @@ class WGANGP(method.Method):
 
     Config = Config
     data = "anatomy"
+    eager = ("critic",)
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

@@ -9,6 +9,7 @@
 else needs to know of it, and it appears wherever a run wrote the arrays it needs. Nothing here imports torch.
 """
 
+import socket
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,18 +81,25 @@ def serve(
     """
     pn.extension(*EXTENSIONS, **OPTIONS)
     app(root).get_root()  # what is loaded and read once is loaded and read before the first visitor
-    allowed = [f"{host}:{port}" if port else "*" for host in ("localhost", "127.0.0.1", address)]
+    port = port or free_port(address)
+    hosts = {f"{host}:{port}" for host in ("localhost", "127.0.0.1", address)}
     return pn.serve(
         {"/": lambda: app(root)},
         port=port,
         address=address,
         show=show,
         title="Workbench",
-        websocket_origin=sorted({*allowed, *origins}),
+        websocket_origin=sorted({*hosts, *origins}),
         compress_response=True,
         websocket_compression_level=1,
         **options,
     )
+
+
+def free_port(address: str) -> int:
+    with socket.socket() as listener:
+        listener.bind((address, 0))
+        return listener.getsockname()[1]
 
 
 __all__ = ["EXTENSIONS", "Run", "app", "inline", "serve"]

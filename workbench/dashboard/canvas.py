@@ -118,7 +118,7 @@ class Canvas:
         pn.io.push_notebook(*self.panes[:1])
 
     def trace(self, name: str) -> list[GlyphRenderer]:
-        """Draws one outline on every picture that can bear it: a dark casing, so that it is seen on bright tissue too."""
+        """Draws one outline on every picture that can bear it, in a dark casing, to be seen on bright tissue too."""
         made, source, view = [], self.outlines[name], CDSView()
         for color, alpha, width in (("black", 0.55, 3.5), (self.colors[name], 1.0, 1.8)):
             glyph = MultiLine(xs="xs", ys="ys", line_color=color, line_alpha=alpha, line_width=width)

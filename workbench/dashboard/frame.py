@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import panel as pn
 
-from workbench import __version__, views
+from workbench import views
 from workbench.runs import Run
 
 INK, MUTED, LINE, PAPER, ACCENT = "#1f2933", "#616e7c", "#dfe3e8", "#f5f6f8", "#0072B2"
@@ -49,6 +49,7 @@ TABLE = f"""
 :host .tabulator .tabulator-row:hover {{ background: #eef4f9; }}
 :host .tabulator .tabulator-row.tabulator-selected:hover {{ background: #c5dcee; }}
 """
+CHECKED = ":host .tabulator .tabulator-row.tabulator-selected:not(:hover) { background: none; }"
 
 
 def html(text: str, **options) -> pn.pane.HTML:
@@ -57,7 +58,7 @@ def html(text: str, **options) -> pn.pane.HTML:
 
 
 def button(text: str, width: int = 94) -> pn.widgets.Button:
-    return pn.widgets.Button(name=text, width=width, margin=0, stylesheets=[STYLE])
+    return pn.widgets.Button(label=text, width=width, margin=0, stylesheets=[STYLE])
 
 
 def header(folder: Path) -> pn.pane.HTML:
@@ -125,8 +126,8 @@ def offer(widget: pn.widgets.Select, options: dict, preferred: object = None) ->
     widget.param.update(options=options, value=ranked[0] if ranked else None)
 
 
-def plot() -> pn.pane.HoloViews:
-    return pn.pane.HoloViews(None, backend="bokeh", height=240, margin=(0, 6, 6, 6), linked_axes=False, **STRETCH)
+def plot(height: int) -> pn.pane.HoloViews:
+    return pn.pane.HoloViews(None, backend="bokeh", height=height, margin=(0, 6, 6, 6), linked_axes=False, **STRETCH)
 
 
 def table(value: pd.DataFrame, **options) -> pn.widgets.Tabulator:
@@ -137,19 +138,24 @@ def table(value: pd.DataFrame, **options) -> pn.widgets.Tabulator:
 
 def grid(head: Sequence[str], rows: Sequence[Sequence[object]], best: Mapping[int, int] | None = None) -> str:
     """A small table to read: the first column names, the others numbers; `best` is the row in bold by column."""
-    cell = "padding:4px 10px;white-space:nowrap;text-align:"
+    cell = "padding:4px 6px;white-space:nowrap;vertical-align:top;text-align:"
     sides = ["left", *["right"] * (len(head) - 1)]
     top = "".join(f"<th style='{cell}{side};font-weight:600'>{escape(name)}</th>" for name, side in zip(head, sides))
     lines = []
     for number, row in enumerate(rows):
         weights = [600 if (best or {}).get(column) == number else 400 for column in range(len(row))]
         cells = (
-            f"<td style='{cell}{side};font-weight:{weight};border-top:1px solid {LINE}'>{escape(str(value))}</td>"
+            f"<td style='{cell}{side};border-top:1px solid {LINE};font-weight:{weight}'>{below(str(value))}</td>"
             for value, side, weight in zip(row, sides, weights)
         )
         lines.append(f"<tr>{''.join(cells)}</tr>")
     style = "border-collapse:collapse;font-size:12px;width:100%"
     return f"<div style='overflow-x:auto'><table style='{style}'><tr>{top}</tr>{''.join(lines)}</table></div>"
+
+
+def below(text: str) -> str:
+    """What follows ± goes below, in grey."""
+    return escape(text).replace(" ± ", f"<br><span style='color:{MUTED};font-weight:400'>± ")
 
 
 def muted(text: str) -> pn.pane.HTML:
@@ -184,7 +190,3 @@ def note(aside: Sequence[tuple[Run, str]]) -> pn.viewable.Viewable:
 def called(run: Run) -> str:
     """A name for a run whose settings may be unreadable."""
     return f"{run.name}/{run.id}" if run.state.startswith("broken") else views.label(run)
-
-
-def version() -> str:
-    return __version__

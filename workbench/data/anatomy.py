@@ -317,11 +317,11 @@ def slices_of(entry: Entry, root: Path, options: Options) -> Iterator[Slice]:
                 "the target must have colours; to colorize grey images train on colour ones and use `workbench predict`"
             )
             raise InvalidImage(entry.path.name, "a colour image", "a grey image", remedy)
-        mask = io.read_mask(entry.mask, page.shape[:2]) > 0 if entry.mask else stained(page)
-        color, foreground = (
-            square(page, options.size),
-            square(mask[..., None].astype(np.float32), options.size)[..., 0] > 0.5,
-        )
+        color, _ = fitted(page, options.size)
+        if entry.mask:
+            foreground = fitted_mask(foreground_of(entry.mask, page.shape[:2]), options.size)
+        else:
+            foreground = stained(color) & fitted_mask(np.ones(page.shape[:2], bool), options.size)
         if not foreground.any():
             raise InvalidImage(
                 entry.path.name, "a foreground", "an empty mask", "correct its mask or leave the image out"
@@ -329,6 +329,13 @@ def slices_of(entry: Entry, root: Path, options: Options) -> Iterator[Slice]:
         identity = hashlib.sha256(f"{entry.path.relative_to(root)}#{number}".encode()).hexdigest()[:10]
         group = hashlib.sha256(entry.group.encode()).hexdigest()[:10]
         yield Slice(color, foreground, entry.region, identity, group)
+
+
+def foreground_of(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool from a mask file: the white of a black-and-white picture, soft edges and grey palettes too, or labels above 0."""
+    labels, shown = io.read_mask(path, shape), io.read_image(path)
+    grey = shown if shown.ndim == 2 else shown[..., 0] if not np.ptp(shown, axis=-1).any() else None
+    return grey > 0.5 if grey is not None and grey.max() > 0.5 else labels > 0
 
 
 def raw_planes(path: Path) -> np.ndarray:
@@ -391,25 +398,32 @@ def border(color: np.ndarray) -> np.ndarray:
 
 
 def stained(color: np.ndarray) -> np.ndarray:
-    """(H, W) bool: pixels that differ from the border's colour by more than Otsu's threshold, holes filled (inferred)."""
+    """(H, W) bool: tissue told from background by Otsu's threshold (inferred).
+
+    Where the border is light (a slide, skin) tissue is what absorbs, by its darkest channel; where it is dark (a fundus, a
+    cryosection in its block) tissue is what differs from the border's colour. Holes under 1 % of the image are filled.
+    """
     from skimage.filters import threshold_otsu
+    from skimage.morphology import remove_small_holes
 
-    distance = np.abs(color - border(color)).max(-1)
-    return ndimage.binary_fill_holes(ndimage.binary_opening(distance > threshold_otsu(distance)))
+    light = border(color) @ LUMA > 0.5
+    signal = 1 - color.min(-1) if light else np.abs(color - border(color)).max(-1)
+    tissue = ndimage.binary_opening(signal > threshold_otsu(signal), iterations=1)
+    return remove_small_holes(tissue, max_size=tissue.size // 100)
 
 
-def pseudo_foreground(color: np.ndarray, threshold: float = 0.1) -> np.ndarray:
+def pseudo_foreground(color: np.ndarray, threshold: float = 0.1, one_body: bool = False) -> np.ndarray:
     """(H, W) bool: what is not background, told from the colour image alone (card, section 4: threshold).
 
-    A pixel counts where any channel is further than `threshold` from the border's colour; specks and parts smaller than a quarter
-    of the largest (trays, dust) are dropped and holes filled.
+    A pixel counts where any channel is further than `threshold` from the border's colour. For `one_body` among clutter,
+    specks and parts smaller than a quarter of the largest (trays, dust) are dropped and holes filled.
     """
-    differs = ndimage.binary_opening(np.abs(color - border(color)).max(-1) > threshold)
-    parts, count = ndimage.label(differs)
-    if count == 0:
+    differs = np.abs(color - border(color)).max(-1) > threshold
+    if not one_body:
         return differs
-    areas = np.bincount(parts.ravel())[1:]
-    keep = 1 + np.flatnonzero(areas >= areas.max() / 4)
+    parts, _ = ndimage.label(ndimage.binary_opening(differs))
+    areas = np.bincount(parts.ravel(), minlength=2)[1:]
+    keep = 1 + np.flatnonzero(areas >= max(areas.max() / 4, 1))
     return ndimage.binary_fill_holes(np.isin(parts, keep))
 
 
@@ -424,7 +438,8 @@ def cases(slices: list[Slice], options: Options, *, every: bool, clutter: bool =
         stacks["target"].append(target.transpose(2, 0, 1))
         stacks["image"].append(np.round(target @ LUMA).astype(np.uint8)[None])
         stacks["foreground"].append(one.foreground[None].astype(np.uint8) * 255)
-        stacks["pseudo"].append(pseudo_foreground(target / 255)[None].astype(np.uint8) * 255)
+        pseudo = pseudo_foreground(target / 255, one_body=clutter)
+        stacks["pseudo"].append(pseudo[None].astype(np.uint8) * 255)
     tensors = {key: torch.from_numpy(np.stack(stack)) for key, stack in stacks.items()}
     names = {True: "white", False: "black", None: "kept"}
     table = {

@@ -38,19 +38,15 @@ class Config(method.Config):
     color_weight: Weight = 100.0  # l_c, of the L1 colour loss (inferred)
     gan1_weight: Weight = 1.0  # l_1, of the critic on whole images (inferred)
     gan2_weight: Weight = 1.0  # l_2, of the critic on masked images (inferred)
-    mask_weight: Weight = 50.0  # l_m, of the mask's supervision; at 1 the critics bend the mask, IoU 0.5 (calibrated)
+    mask_weight: Weight = 50.0  # l_m, of the mask's supervision; at 1 the critics bend the mask (calibrated)
     penalty: Weight = 10.0  # gradient penalty of each critic (WGAN-GP; inferred)
     adversary: Literal["wasserstein", "lsgan"] = "wasserstein"  # the critics' loss (inferred)
-    mask_loss: Literal["bce", "density", "none"] = (
-        "bce"  # towards the pseudo foreground, or a share of pixels (inferred)
-    )
+    mask_loss: Literal["bce", "density", "none"] = "bce"  # to the pseudo foreground or a share of pixels (inferred)
     density: Fraction = 0.35  # rho, the share of foreground that mask_loss=density aims at (inferred)
     mask: Literal["soft", "straight-through", "threshold"] = "soft"  # how the logits become M in training (inferred)
     gumbel: bool = True  # add Gumbel noise to the mask's logits (follow-up code)
     tau_floor: Positive = 0.4  # the lowest temperature (follow-up code)
-    tau_epochs: Positive = (
-        13.3  # tau = max(1 - (epoch - 1) / tau_epochs, floor): 0.4 at epoch 9; follow-up code has 500
-    )
+    tau_epochs: Positive = 13.3  # tau = max(1 - (epoch - 1) / tau_epochs, floor); 500 in follow-up code, scaled
     critic_steps: Count = 1  # updates of the critics for one of the generator; paper scale 5 (inferred)
     lr: Positive = 2e-4  # Adam's rate, both sides (inferred)
     beta1: Fraction = 0.5  # Adam (inferred)

@@ -15,7 +15,7 @@ class Residual(nn.Module):
 
     def __init__(self, wide: int) -> None:
         super().__init__()
-        convs = [nn.Conv2d(wide, wide, 3, padding=1) for _ in range(2)]
+        convs = [nn.Conv2d(wide, wide, 3, padding=1, bias=False) for _ in range(2)]  # the norm takes a bias away
         norms = [nn.InstanceNorm2d(wide) for _ in range(2)]
         self.body = nn.Sequential(convs[0], norms[0], nn.ReLU(inplace=True), convs[1], norms[1])
 

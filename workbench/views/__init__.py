@@ -172,9 +172,10 @@ def differing(runs: Iterable["Run"]) -> "pd.DataFrame":
     """One row a run: arm, seed, id, and of config, budget and data only what differs between the runs that have it."""
     import pandas as pd
 
-    runs = list(runs)
-    settings = [flat({part: run.config.get(part, {}) for part in ("config", "budget", "data")}) for run in runs]
-    names = dict.fromkeys(name for each in settings for name in each)
+    runs, parts = list(runs), ("config", "budget", "data")
+    settings = [flat({part: run.config.get(part, {}) for part in parts}) for run in runs]
+    found = dict.fromkeys(name for each in settings for name in each)
+    names = sorted(found, key=lambda name: parts.index(name.partition(".")[0]))
     differ = [name for name in names if len({repr(each[name]) for each in settings if name in each}) > 1]
     rows = [
         {"arm": run.arm, "seed": run.seed, "id": run.id}

@@ -16,7 +16,27 @@ if TYPE_CHECKING:
 
 AXES = {"step": "Step", "epoch": "Epoch", "time": "Time (s)"}
 KINDS = ("box", "violin", "strip")
-SIZE = {"responsive": True, "min_height": 240, "toolbar": "above", "show_grid": True, "backend": "bokeh"}
+
+
+def plain(plot: Any, element: Any) -> None:
+    """Leaves out the logo, and shows the tools only under the pointer."""
+    plot.state.toolbar.logo, plot.state.toolbar.autohide = None, True
+
+
+FRAME = {
+    "backend": "bokeh",
+    "responsive": True,
+    "min_height": 190,
+    "show_grid": True,
+    "gridstyle": {"grid_line_color": "#e9ecf0"},
+    "default_tools": ["pan", "box_zoom", "wheel_zoom", "save", "reset"],
+    "active_tools": [],  # so that the wheel still scrolls the page
+    "fontsize": {"labels": "9pt", "ticks": "8.5pt", "legend": "8.5pt"},
+    "hooks": [plain],
+}
+
+
+LEGEND = {"border_line_alpha": 0, "background_fill_alpha": 0, "padding": 4, "spacing": 12, "glyph_width": 16}
 
 
 def logs(runs: Iterable["Run"]) -> pd.DataFrame:
@@ -59,7 +79,16 @@ def learning(
         curve = hv.Curve(broken(rows, axis, quantity), axis, [quantity, "seed"], label=arm)
         layers.append(curve.opts(color=colors[arm], line_width=1.8, alpha=0.85, tools=["hover"], backend="bokeh"))
     overlay = hv.Overlay(layers)
-    return overlay.opts(**SIZE, logy=log, xlabel=AXES[axis], ylabel=quantity, legend_position="right", show_title=False)
+    return overlay.opts(
+        **FRAME,
+        logy=log,
+        xlabel=AXES[axis],
+        ylabel=quantity,
+        legend_position="top",
+        legend_cols=6,
+        legend_opts=LEGEND,
+        show_title=False,
+    )
 
 
 def broken(rows: pd.DataFrame, axis: str, quantity: str) -> pd.DataFrame:
@@ -97,7 +126,7 @@ def distribution(
             raise unknown(what, name, known)
     table = scores.dropna(subset=[metric])[["arm", metric]]
     colors = colors or views.palette(scores["arm"])
-    shared = {**SIZE, "xlabel": "", "ylabel": ylabel(metric), "show_legend": False}
+    shared = {**FRAME, "xlabel": "", "ylabel": ylabel(metric), "show_legend": False}
     fill = hv.dim("arm").categorize(dict(colors))
     if kind == "strip":
         points = hv.Scatter(table, "arm", metric)
@@ -142,7 +171,7 @@ def forest(table: pd.DataFrame, reference: str, metric: str, colors: Mapping[str
     arrow = "better →" if compare.better(metric) > 0 else "← better"
     text = f"{views.title(metric)}: arm − {reference}" + (f" ({views.UNITS[metric]})" if metric in views.UNITS else "")
     axes = {"invert_axes": True, "xlabel": "", "ylabel": f"{text}    {arrow}", "show_legend": False}
-    return hv.Overlay(layers).opts(**SIZE, **axes, show_title=False, ylim=around_zero(table))
+    return hv.Overlay(layers).opts(**FRAME, **axes, show_title=False, ylim=around_zero(table))
 
 
 def around_zero(table: pd.DataFrame) -> tuple[float, float]:
@@ -155,17 +184,20 @@ def around_zero(table: pd.DataFrame) -> tuple[float, float]:
 def summary(scores: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     """Mean ± standard deviation over seeds of the mean over cases: text, one row an arm, one column a metric."""
     chosen = metrics or [m for m in compare.metrics(scores) if scores[m].notna().any()]
-    table: dict[str, Any] = {}
-    for metric in chosen:
-        seeds = compare.per_seed(scores, metric)
-        table[metric] = [
-            f"{row.mean():.{digits(metric)}f}" + (f" ± {row.std():.{digits(metric)}f}" if row.count() > 1 else "")
-            if row.count()
-            else "–"
-            for _, row in seeds.iterrows()
-        ]
-        table[metric] = pd.Series(table[metric], seeds.index)
+    table = {m: compare.per_seed(scores, m).apply(mean_and_sd, axis=1, digits=digits(m)) for m in chosen}
     return pd.DataFrame(table).reindex(list(dict.fromkeys(scores["arm"]))).fillna("–")
+
+
+def mean_and_sd(seeds: pd.Series, digits: int) -> str:
+    """A mean over seeds, with the standard deviation where there are two or more.
+
+    >>> mean_and_sd(pd.Series([1.0, 3.0]), 1), mean_and_sd(pd.Series([1.0]), 1)
+    ('2.0 ± 1.4', '1.0')
+    """
+    if not seeds.count():
+        return "–"
+    spread = f" ± {seeds.std():.{digits}f}" if seeds.count() > 1 else ""
+    return f"{seeds.mean():.{digits}f}{spread}"
 
 
 def digits(metric: str) -> int:

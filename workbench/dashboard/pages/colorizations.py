@@ -49,6 +49,7 @@ class Comparison:
         self.limit.param.watch(lambda _: self.rescale(), "value")
         self.outlines.param.watch(lambda _: self.outline(), "value")
         self.cases.param.watch(lambda _: self.draw(), "case")
+        self.cases.table.param.watch(lambda _: self.say(place=self.cases.place()), "sorters")
         self.draw()
 
     def choose(self) -> None:
@@ -57,7 +58,7 @@ class Comparison:
             try:
                 self.cases.show([self.a.value, self.b.value])
             except InvalidRun as error:
-                self.board.texts = self.board.texts | {"message": f"<div>{escape(str(error))}</div>"}
+                self.say(message=f"<div>{escape(str(error))}</div>")
                 return
             self.draw()
 
@@ -75,7 +76,7 @@ class Comparison:
 
     def rescale(self) -> None:
         self.canvas.limit(self.limit.value)
-        self.board.texts = self.board.texts | {"scale": scale(self.limit.value)}
+        self.say(scale=scale(self.limit.value))
 
     def draw(self) -> None:
         """Another case: new data in the same pictures."""
@@ -86,7 +87,11 @@ class Comparison:
         outlines = {name: colors.outline(mask) for name, mask in masks.items() if mask is not None}
         with pn.io.hold():
             self.canvas.show(dict(zip(COLUMNS, [*shown, *differences])), outlines, first["image"].shape)
-            self.board.texts = self.words(differences)
+            self.say(**self.words(differences))
+
+    def say(self, **texts: str) -> None:
+        """Puts texts into their places on the board."""
+        self.board.texts = self.board.texts | texts
 
     def words(self, differences: list[np.ndarray]) -> dict[str, str]:
         """The numbers of the case under the pictures and in the table, and where the case stands."""

@@ -1,5 +1,8 @@
 """Numbers of chosen runs: learning curves, spread over cases, paired differences, means over seeds, settings."""
 
+from collections import Counter
+from html import escape
+
 import numpy as np
 import pandas as pd
 import panel as pn
@@ -22,16 +25,24 @@ class Numbers:
 
     def __init__(self, runs: list[Run]) -> None:
         self.runs, self.colors = runs, views.palette(run.arm for run in runs)
-        self.table = frame.table(settings(runs), selectable="checkbox", sizing_mode="stretch_both", min_height=300)
+        self.table = frame.table(
+            settings(runs, self.colors),
+            selectable="checkbox",
+            layout="fit_data_fill",
+            stylesheets=[frame.TABLE, frame.CHECKED],
+            formatters={"arm": {"type": "html"}},
+            sizing_mode="stretch_both",
+            min_height=300,
+        )
         self.table.selection = list(range(len(runs)))
         self.metric, self.reference = frame.select({}, 190), frame.select({}, 170)
         self.quantity, self.axis = (
             frame.select({}, 150),
             frame.select({"Step": "step", "Epoch": "epoch", "Time": "time"}, 76),
         )
-        self.log = pn.widgets.Toggle(name="log", width=44, height=30, margin=0, stylesheets=[frame.STYLE])
+        self.log = pn.widgets.Toggle(label="log", width=44, height=30, margin=0, stylesheets=[frame.STYLE])
         self.kind = frame.select({name.capitalize(): name for name in curves.KINDS}, 90)
-        self.curves, self.spread, self.forest = frame.plot(), frame.plot(), frame.plot()
+        self.curves, self.spread, self.forest = frame.plot(240), frame.plot(240), frame.plot(190)
         self.pairs, self.means = (frame.html("", margin=(4, 12, 12, 12), **frame.STRETCH) for _ in range(2))
         self.choose()
         self.table.param.watch(lambda _: self.choose(), "selection")
@@ -49,7 +60,7 @@ class Numbers:
         self.scores, self.logs = compare.gather(chosen), curves.logs(chosen)
         names = [m for m in compare.metrics(self.scores) if self.scores[m].notna().any()]
         frame.offer(self.metric, {views.title(name): name for name in names}, "fg_psnr")
-        frame.offer(self.reference, {name: name for name in self.scores["arm"].unique()})
+        frame.offer(self.reference, {name: name for name in self.scores["arm"].unique()}, champion(chosen))
         frame.offer(self.quantity, {name: name for name in curves.quantities(self.logs)}, "loss/generator")
         for draw in (self.draw_curves, self.draw_spread, self.draw_pairs, self.draw_means):
             draw()
@@ -93,30 +104,32 @@ class Numbers:
         return pn.Row(side, main, css_classes=["workbench-page"], sizing_mode="stretch_width", margin=(14, 20))
 
 
-def settings(runs: list[Run]) -> pd.DataFrame:
-    """What differs between the runs, ready for a narrow table."""
+def settings(runs: list[Run], colors: dict[str, str]) -> pd.DataFrame:
+    """What differs between the runs, ready for a narrow table: arms with their colour, short ids."""
     table = views.differing(runs)
-    return table.assign(id=table["id"].str[:6]).rename_axis(None)
+    arms = [f"<span style='color:{colors[arm]}'>●</span> {escape(arm)}" for arm in table["arm"]]
+    return table.assign(arm=arms, id=table["id"].str[:6])
+
+
+def champion(runs: list[Run]) -> str:
+    """The arm that the others are likely to be held against: the unchanged method that most runs belong to."""
+    method = Counter(run.config["method"] for run in runs).most_common(1)[0][0]
+    return next((run.arm for run in runs if run.arm == method), runs[0].arm)
 
 
 def pairs(found: pd.DataFrame, reference: str, metric: str) -> str:
     """The paired differences as a table."""
     if not len(found):
         return "<p>Check runs of a second arm, with a seed and cases that the reference arm has too.</p>"
-    places = curves.digits(metric)
-    head = [f"Arm − {reference}", "Difference", "95 % interval", "p", "Groups", "Seeds"]
+    sign = f"+.{curves.digits(metric)}f"
+    head = [f"Arm − {reference}", "Difference", "95 % interval", "p", "n"]
     rows = [
-        [
-            row.arm,
-            f"{row.mean:+.{places}f}",
-            f"{row.low:+.{places}f} … {row.high:+.{places}f}",
-            chance(row.p),
-            row.groups,
-            row.seeds,
-        ]
-        for row in found.itertuples()
+        [r.arm, f"{r.mean:{sign}}", f"{r.low:{sign}} … {r.high:{sign}}", chance(r.p), f"{r.groups} × {r.seeds}"]
+        for r in found.itertuples()
     ]
-    told = "Bootstrap over seeds and groups of cases; p: Wilcoxon over groups, two-sided, not corrected."
+    told = (
+        "n: groups of cases × seeds, both drawn anew for the interval. p: Wilcoxon over groups, two-sided, uncorrected."
+    )
     return frame.grid(head, rows) + f"<p style='color:{frame.MUTED};font-size:12px;margin:8px 0 0'>{told}</p>"
 
 

@@ -107,4 +107,6 @@ def _other(kind: str) -> tuple[str, str]:
         return "a NIfTI volume", "read it with read_volume"
     if kind in (*PICTURES, "DICOM"):
         return f"a {kind} file", "export it as PNG"
+    if kind == "an empty file":
+        return kind, "copy or export the file again from its source"
     return kind, "convert it to one of these, or choose another file"

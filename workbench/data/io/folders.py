@@ -90,8 +90,10 @@ def read_many(
         except InvalidImage as error:
             aside.append((path.name, f"expected {error.expected}, found {error.found}; {error.remedy}"))
     if not good:
-        reasons = _listed(f"{name} ({reason})" for name, reason in aside[:3]) or "no files"
-        raise InvalidImage(f"{len(aside)} files", "at least one that can be read", reasons, "repair or replace them")
+        found = (
+            f"{len(aside)} refused: {_listed(f'{name} ({reason})' for name, reason in aside[:3])}" if aside else "none"
+        )
+        raise InvalidImage("the files", "at least one that can be read", found, "repair or replace them")
     return good, aside
 
 

@@ -17,7 +17,7 @@ MAX_PIXELS = 2**28  # all pages of a file together: about 1 GiB as grey float32
 MAX_RATIO = 2048  # no codec here packs more bytes of pixels into one byte of file, bar bilevel fax
 LOGGERS = ("pydicom", "PIL", "nibabel.global", "tifffile")
 
-_MISSING = ("an existing file", "nothing of that name", "check the spelling and give the full path")
+_MISSING = ("an existing file or folder", "nothing of that name", "check the spelling and give the full path")
 _FOLDER = ("a file", "a folder", "give one file of it, or list them with list_images")
 _LOCKED = ("a file that may be read", "no permission to read it", "ask its owner for read access")
 _MEMORY = ("a file that fits in memory", "too little memory to decode it", "crop or reduce it first")
@@ -122,5 +122,5 @@ def check_size(path: Path, pixels: int, nbytes: int, *, max_pixels: int, ratio: 
         raise InvalidImage(path.name, f"at most max_pixels={max_pixels} pixels", f"{pixels} by its header", remedy)
     stored = path.stat().st_size
     if nbytes > ratio * stored:
-        found = f"a header that promises {nbytes} bytes of pixels in a file of {stored}"
+        found = f"a file of {stored} bytes whose header promises {pixels} pixels"
         raise InvalidImage(path.name, "a complete file", found, _DAMAGED[1])

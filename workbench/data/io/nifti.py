@@ -111,7 +111,7 @@ def _affine(path: Path, header: nibabel.Nifti1Header) -> np.ndarray:
     affine = np.diag([scale, scale, scale, 1.0]) @ header.get_best_affine()
     if not np.isfinite(affine).all() or np.linalg.cond(affine[:3, :3]) > MAX_CONDITION:
         remedy = "repair its sform or qform (for example fslorient -copyqform2sform), or export it again"
-        raise InvalidImage(path.name, "an affine that can be inverted", "a singular or infinite affine", remedy)
+        raise InvalidImage(path.name, "an invertible voxel-to-mm matrix", "a singular or infinite affine", remedy)
     return affine
 
 

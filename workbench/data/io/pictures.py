@@ -96,10 +96,8 @@ def _pages(path: Path, file: BinaryIO, kind: str, max_pixels: int) -> Iterator[i
     count, pixels, nbytes = 0, 0, 0
     while True:
         count, size = count + 1, picture.size[0] * picture.size[1]
-        pixels, nbytes = (
-            pixels + size,
-            nbytes + (size * len(picture.getbands()) if picture.mode != "1" else 0),
-        )
+        pixels += size
+        nbytes += size * len(picture.getbands()) if picture.mode != "1" else 0  # fax coding has no bound
         check_size(path, pixels, nbytes, max_pixels=max_pixels)
         if size == 0 or count > MAX_PAGES:
             found = f"more than {MAX_PAGES}" if size else "a page without pixels"

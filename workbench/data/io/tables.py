@@ -12,18 +12,23 @@ DELIMITERS = ",;\t"
 
 
 def read_labels(path: str | os.PathLike, *, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows of a CSV file, each with the named columns and no others; surrounding blanks are cut.
+    """The rows of a CSV file by column name; surrounding blanks are cut, empty lines and a byte-order mark skipped.
 
-    Comma, semicolon and tab are told apart by the header; a byte-order mark is skipped; empty lines too.
+    Comma, semicolon and tab are told apart by the header: the mark that yields most of the needed columns.
+
+    Args:
+        path: The file.
+        columns: The columns it must have; the rows hold all others too.
 
     Raises:
-        InvalidImage: not UTF-8 text, columns missing or named twice, a row of another length, or no rows.
+        InvalidImage: not UTF-8 text, needed columns missing, a column named twice, a row of another length, or no rows.
     """
     path = Path(path)
     with guard(path, "CSV table"):
         text = _text(path)
-        delimiter = max(DELIMITERS, key=lambda mark: len(set(columns) & set(_header(text, mark))))
-        names = _header(text, delimiter)
+        headers = {mark: _header(text, mark) for mark in DELIMITERS}
+        delimiter = max(headers, key=lambda mark: (len(set(columns) & set(headers[mark])), len(headers[mark])))
+        names = headers[delimiter]
         _check_columns(path, names, columns)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         next(reader)
@@ -34,7 +39,7 @@ def read_labels(path: str | os.PathLike, *, columns: tuple[str, ...]) -> list[di
             if len(row) != len(names):
                 found = f"{len(row)} in line {reader.line_num}"
                 raise InvalidImage(path.name, f"{len(names)} cells a row", found, "quote cells that hold the delimiter")
-            rows.append({column: row[names.index(column)].strip() for column in columns})
+            rows.append({name: cell.strip() for name, cell in zip(names, row, strict=True)})
     if not rows:
         raise InvalidImage(path.name, "a table with rows", "a header alone", "add one row an image")
     return rows
@@ -61,5 +66,5 @@ def _check_columns(path: Path, names: list[str], columns: tuple[str, ...]) -> No
     if missing := [column for column in columns if column not in names]:
         found = f"no {', '.join(missing)} among {', '.join(names[:40])}"
         raise InvalidImage(path.name, f"the columns {', '.join(columns)}", found, "rename or add the columns")
-    if double := sorted({column for column in columns if names.count(column) > 1}):
+    if double := sorted({name for name in names if name and names.count(name) > 1}):
         raise InvalidImage(path.name, "each column once", f"{', '.join(double)} twice", "rename one of them")
