@@ -220,6 +220,16 @@ def test_learning_draws_one_line_an_arm_and_breaks_it_between_seeds(found):
         curves.learning(table, "loss/generatr")
 
 
+def test_curves_survive_any_line_of_the_log(tmp_path):
+    run = dashboard_runs.write(tmp_path, "smcgan", cases=2, size=16)
+    lines = ['{"step": {"a": 1}, "color": [1, 2]}', '{"step": 481, "color": "high"}', "[3]", '{"step": 482, "col']
+    with open(run.path / "metrics.jsonl", "a") as file:
+        file.write("\n".join(lines))
+    table = curves.logs([run])
+    assert table["step"].max() == 481 and table["color"].notna().sum() == 40
+    hv.render(curves.learning(table, "color").opts(responsive=False), backend="bokeh")
+
+
 @pytest.mark.parametrize("lowest", [-1.0, -100.0])
 def test_a_logarithmic_axis_leaves_out_what_is_not_positive(lowest):
     table = pd.DataFrame({"step": [1, 2, 3], "loss": [lowest, -lowest - 50, 0.0], "arm": "a", "seed": 0, "run": "x"})
@@ -360,6 +370,21 @@ def test_runs_without_a_case_in_common_leave_the_page_as_it_was(tmp_path, found)
     page.b.value = other
     assert "none in common" in page.board.texts["message"]
     assert page.canvas.source.data["color_b"][0] is shown
+
+
+def test_an_array_that_vanishes_while_the_page_is_open_is_told(tmp_path):
+    run = dashboard_runs.write(tmp_path, "smcgan", cases=3, size=16)
+    page = colorizations.Comparison([run])
+    (run.path / "samples" / "color.npy").unlink()
+    page.cases.step(1)
+    assert "color.npy" in page.board.texts["message"]
+
+
+def test_a_page_that_cannot_be_drawn_says_why(tmp_path, monkeypatch):
+    run = dashboard_runs.write(tmp_path, "smcgan", cases=3, size=16)
+    monkeypatch.setattr(views, "check", lambda run, needs: None)
+    (run.path / "scores.parquet").write_bytes(b"")
+    assert "scores.parquet" in rendered(dashboard.colorizations([run]))
 
 
 def test_outlines_are_drawn_on_the_runs_that_have_them(found):

@@ -33,7 +33,7 @@ from workbench.method import Batch, Method, Stream, seed_of
 @dataclass(frozen=True)
 class Budget(Config):
     epochs: Count = 15  # passes over the training images
-    batch: Count = 8  # items a step, over all processes and accumulation
+    batch: Count = 4  # items a step, over all processes and accumulation
     schedule: Literal["constant", "linear", "cosine"] = (
         "constant"  # of every rate; linear falls to 0 over the second half
     )

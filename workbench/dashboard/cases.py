@@ -112,8 +112,10 @@ class CaseList(param.Parameterized):
             first, second = numbers.values()
             numbers[" − ".join(self.names)] = first - second
         worst = "asc" if compare.better(metric) > 0 else "desc"
-        sorts = [{"field": name, "headerSortStartingDir": worst, "width": 62} for name in numbers]
-        self.settings["columns"] = [*sorts, {"field": "background", "title": "back"}]
+        numeric = {"headerSortStartingDir": worst, "headerHozAlign": "right", "width": 62}
+        special = {name: numeric for name in numbers} | {"background": {"title": "back"}}
+        plain = {"resizable": "header"}  # handles between the cells would take clicks that are meant for a row
+        self.settings["columns"] = [{"field": name} | plain | special.get(name, {}) for name in (data | numbers)]
         decimals = NumberFormatter(format="0." + "0" * curves.digits(metric), nan_format="–")
         self.table.formatters = dict.fromkeys(numbers, decimals)
         self.table.text_align = dict.fromkeys(numbers, "right")

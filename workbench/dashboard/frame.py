@@ -25,6 +25,7 @@ STYLE = f"""
              min-height: 30px; }}
 .bk-input-group > label, label {{ font-size: 12px; color: {MUTED}; }}
 .bk-btn {{ font-size: 13px; border-radius: 5px; border-color: #c5ccd4; height: 30px; padding: 0 10px; }}
+.bk-btn.bk-active {{ background: #d3e5f3; box-shadow: none; }}
 """
 CARD = {"background": "white", "border": f"1px solid {LINE}", "border-radius": "8px"}
 TABS = f"""
@@ -33,6 +34,7 @@ TABS = f"""
 .bk-tab {{ font-size: 14px; padding: 9px 4px 8px; margin-right: 22px; color: {MUTED};
            border: none; border-bottom: 2px solid transparent; }}
 .bk-tab.bk-active {{ color: {INK}; border-bottom: 2px solid {ACCENT}; font-weight: 600; background: none; }}
+.bk-tab:focus:not(:focus-visible) {{ outline: none; }}
 .bk-tab:hover {{ background: none; color: {INK}; }}
 """
 TABLE = f"""
@@ -171,6 +173,11 @@ def empty(what: str, command: str) -> pn.pane.HTML:
     return html(
         f"<div style='padding:90px 24px;text-align:center;color:{MUTED}'>{text}</div>", sizing_mode="stretch_width"
     )
+
+
+def trouble(text: str) -> pn.pane.HTML:
+    """What went wrong, in the words of the error."""
+    return html(f"<div style='padding:40px 24px'><b>This page cannot be drawn.</b> {escape(text)}</div>", **STRETCH)
 
 
 def note(aside: Sequence[tuple[Run, str]]) -> pn.viewable.Viewable:

@@ -23,28 +23,41 @@ class Residual(nn.Module):
         return x + self.body(x)
 
 
-class Encoder(nn.Sequential):
-    """conv7 to `base`, two stride-2 convolutions, `blocks` residual blocks: (B, C, H, W) -> (B, 4 base, H/4, W/4).
+class Encoder(nn.Module):
+    """conv7 to `base`, two stride-2 convolutions, `blocks` residual blocks.
 
-    Only the residual blocks are normalised (inferred): a norm on the first layers would take away whether
-    the background is black or white.
+    (B, C, H, W) -> features (B, base, H, W), (B, 2 base, H/2, W/2), (B, 4 base, H/4, W/4). Only the residual blocks are
+    normalised (inferred): a norm on the first layers would take away whether the background is black or white.
     """
 
     def __init__(self, channels: int, base: int, blocks: int) -> None:
-        down = (block(channels, base, 7), block(base, 2 * base, 3, 2), block(2 * base, 4 * base, 3, 2))
-        super().__init__(*down, *(Residual(4 * base) for _ in range(blocks)))
+        super().__init__()
+        self.first = block(channels, base, 7)
+        self.down1, self.down2 = block(base, 2 * base, 3, 2), block(2 * base, 4 * base, 3, 2)
+        self.residual = nn.Sequential(*(Residual(4 * base) for _ in range(blocks)))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        first = self.first(image)
+        half = self.down1(first)
+        return first, half, self.residual(self.down2(half))
 
 
-class Decoder(nn.Sequential):
-    """Two upsamplings, then conv7 to `channels` without activation: (B, 4 base, H/4, W/4) -> (B, channels, H, W).
+class Decoder(nn.Module):
+    """Two upsamplings with the encoder's features added, then conv7 to `channels`: features -> (B, channels, H, W).
 
-    Nearest upsampling before a convolution, which leaves no checkerboard (inferred).
+    Nearest upsampling before a convolution leaves no checkerboard; the added features spare the bottleneck the grey values,
+    which every floor has for nothing (both inferred).
     """
 
     def __init__(self, base: int, channels: int) -> None:
-        up = (nn.Upsample(scale_factor=2), block(4 * base, 2 * base, 3), nn.Upsample(scale_factor=2))
-        last = nn.Conv2d(base, channels, 7, padding=3)
-        super().__init__(*up, block(2 * base, base, 3), last)
+        super().__init__()
+        self.larger = nn.Upsample(scale_factor=2)
+        self.up1, self.up2 = block(4 * base, 2 * base, 3), block(2 * base, base, 3)
+        self.last = nn.Conv2d(base, channels, 7, padding=3)
+
+    def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        first, half, quarter = features
+        return self.last(first + self.up2(self.larger(half + self.up1(self.larger(quarter)))))
 
 
 class Generator(nn.Module):

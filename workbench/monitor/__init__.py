@@ -235,16 +235,24 @@ class Monitor:
 
     def status(self) -> tuple[str, list[tuple[str, float]]]:
         """The lines above the curves: which run this is, then this run's and all runs' part done and time left."""
-        told, part = self.told, self.told.total / (self.told.epochs * self.told.steps)
-        where = f"epoch {told.epoch} of {told.epochs}, step {told.step} of {told.steps}"
+        told = self.told
+        (here, part), *others = self.parts()
         rest = f"{words(told.left)} left for this run" if part < 1 else "scoring the test images"
-        title, lines = f"{self.task.name}, seed {self.task.seed}", [(f"{where}: {rest}", part)]
-        if not self.count:
-            return f"{title} (run {self.number})", lines
-        mean = sum(self.spent) / len(self.spent) if self.spent else self.clock() - self.began + told.left
-        rest = words(told.left + mean * (self.count - self.number))
-        lines.append((f"run {self.number} of {self.count}: {rest} left for all", (self.number - 1 + part) / self.count))
-        return title, lines
+        lines = [(f"{here}: {rest}", part)]
+        if others:
+            mean = sum(self.spent) / len(self.spent) if self.spent else self.clock() - self.began + told.left
+            rest = words(told.left + mean * (self.count - self.number))
+            lines.append((f"{others[0][0]}: {rest} left for all", others[0][1]))
+        return f"{self.task.name}, seed {self.task.seed}", lines
+
+    def parts(self) -> list[tuple[str, float]]:
+        """How far this run is and, where their number is known, all runs: in words, and as a part in [0, 1]."""
+        told, steps = self.told, self.told.epochs * self.told.steps
+        parts = [(f"epoch {told.epoch} of {told.epochs}, step {told.total} of {steps}", told.total / steps)]
+        if self.count:
+            done = (self.number - 1 + told.total / steps) / self.count
+            parts.append((f"run {self.number} of {self.count}", done))
+        return parts
 
     def look(self) -> None:
         """Refresh the pictures: inputs and targets as given, and what the method makes of them now."""
@@ -256,7 +264,8 @@ class Monitor:
         drawn = {name: pictures.picture(value) for name, value in columns.items() if len(value)}
         shown = {name: stack for name, stack in drawn.items() if stack is not None}
         rows = max(map(len, shown.values()), default=1)
-        note = f"Validation images, predicted (bold) after step {self.told.total}" if shown else "No pictures to show"
+        made = f"Validation images; in bold what {self.task.name} predicts after step {self.told.total}"
+        note = made if shown else "No pictures to show"
         self.board.caption.value = caption(note, list(shown), pictures.tile(max(1, len(shown)), rows))
         self.board.pictures.value = pictures.sheet(shown)
         self.next_look = self.clock() + max(LOOK, SHARE * (self.clock() - start))
@@ -265,8 +274,7 @@ class Monitor:
         """The cell has ended: take up how."""
         if threading.get_ident() != self.thread:  # a cell of another thread, such as a second console of this kernel
             return
-        steps = self.told.epochs * self.told.steps
-        where = f"{self.task.name}, seed {self.task.seed}, after step {self.told.total} of {steps}"
+        where = f"{self.task.name}, seed {self.task.seed}"
         error = result.error_in_exec
         if error is None:
             self.finish(f"{len(self.logs)} {'run' if len(self.logs) == 1 else 'runs'} done")
@@ -294,8 +302,11 @@ class Monitor:
         drawn = [embedded(svg.encode(), "svg+xml") for svg in (self.svg(chosen), *others)]
         looks = self.board.caption.value + embedded(self.board.pictures.value, "png")
         more = f"<details><summary>All that was logged</summary>{''.join(drawn[1:])}</details>" if others else ""
-        both = f'<div>{drawn[0]}</div><div style="width:{pictures.SIZE[0]}px">{looks}</div>'
-        return f'{heading(title, [])}<div style="display:flex;flex-wrap:wrap">{both}</div>{more}'
+        name = f'<div style="height:{ROW}px;line-height:{ROW}px">{html.escape(chosen or "")}</div>'
+        left = f'<div style="width:{curves.SIZE[0] + GAP}px">{name}{drawn[0]}</div>'
+        right = f'<div style="width:{pictures.SIZE[0]}px">{looks}</div>'
+        both = f'<div style="display:flex;flex-wrap:wrap;min-height:{ROW + GAP + curves.SIZE[1]}px">{left}{right}</div>'
+        return heading(title, self.parts()) + both + more
 
 
 def recorded(task: Task, steps: float = math.inf) -> Logs:

@@ -24,7 +24,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= 0.999 * rough)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [round(n * step, 12) for n in range(first, last + 1)]
+    return [float(f"{n * step:.12g}") for n in range(first, last + 1)]
 
 
 def label_of(value: float, step: float) -> str:
@@ -33,14 +33,13 @@ def label_of(value: float, step: float) -> str:
     return f"{value:.1e}" if digits > 4 or abs(value) >= 1e5 else f"{value:.{digits}f}"
 
 
-def span(values: Iterable[float]) -> tuple[float, float]:
-    """Limits that hold all values, never of no width."""
+def span(values: Iterable[float], margin: float = 0.0) -> tuple[float, float]:
+    """Limits that hold all values, never of no width, with a margin at both ends in parts of the width."""
     values = list(values)
     low, high = min(values), max(values)
     if high - low <= 1e-9 * max(abs(low), abs(high)):
-        margin = 0.1 * abs(low) or 1.0
-        return low - margin, high + margin
-    return low, high
+        low, high = low - (0.1 * abs(low) or 1.0), high + (0.1 * abs(high) or 1.0)
+    return low - margin * (high - low), high + margin * (high - low)
 
 
 def thin(points: Sequence[Point]) -> list[Point]:
@@ -69,19 +68,16 @@ def draw(
     every = [point for group in lines.values() for run in group for point in run]
     area = (64, 12, size[0] - 130, size[1] - 44)  # left, top, right, bottom
     x_limits = span([0, steps, *(x for x, _ in every)])
-    y_limits = span([y for _, y in every] or [0, 1])
+    y_limits = span([y for _, y in every] or [0, 1], margin=0.04)
     parts = [f'<rect width="{size[0]}" height="{size[1]}" fill="white"/>']
     parts += axes(area, x_limits, y_limits, xlabel, ylabel)
     for number, (arm, group) in enumerate(lines.items()):
         style = f'stroke="{color(number)}" stroke-dasharray="{DASHES[number // len(views.OKABE_ITO) % len(DASHES)]}"'
-        places = [
-            [(place(x, x_limits, area[0], area[2]), place(y, y_limits, area[3], area[1])) for x, y in run]
-            for run in group
-        ]
-        parts += [polyline(run, style) for run in places]
-        parts += [
-            f'<circle cx="{run[-1][0]:.1f}" cy="{run[-1][1]:.1f}" r="3" fill="{color(number)}"/>' for run in places
-        ]
+        for run in group:
+            xs = [place(x, x_limits, area[0], area[2]) for x, _ in run]
+            ys = [place(y, y_limits, area[3], area[1]) for _, y in run]
+            parts.append(polyline(xs, ys, style))
+            parts.append(f'<circle cx="{xs[-1]:.1f}" cy="{ys[-1]:.1f}" r="3" fill="{color(number)}"/>')
         parts += legend(arm, area[2] + 12, area[1] + 10 + 17 * number, style) if group else []
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]}" height="{size[1]}" '
@@ -98,8 +94,8 @@ def place(value: float, limits: tuple[float, float], start: float, stop: float) 
     return start + (value - limits[0]) / (limits[1] - limits[0]) * (stop - start)
 
 
-def polyline(places: Sequence[Point], style: str) -> str:
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+def polyline(xs: Sequence[float], ys: Sequence[float], style: str) -> str:
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
     return f'<polyline fill="none" stroke-width="1.8" stroke-linejoin="round" {style} points="{points}"/>'
 
 

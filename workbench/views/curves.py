@@ -45,7 +45,7 @@ def logs(runs: Iterable["Run"]) -> pd.DataFrame:
     for run in runs:
         table = run.metrics()
         if len(table) and "step" in table:
-            table = table.apply(pd.to_numeric, errors="coerce")
+            table = table.map(lambda value: value if isinstance(value, (int, float)) else np.nan).astype(float)
             tables.append(table.assign(arm=run.arm, seed=run.seed, run=run.id))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 

@@ -16,6 +16,7 @@ import panel as pn
 
 from workbench import views
 from workbench.dashboard import frame
+from workbench.errors import WorkbenchError
 from workbench.runs import Run
 
 REGISTER: dict[str, "Page"] = {}
@@ -37,7 +38,11 @@ class Page:
         if not survey.runs:
             what = "No finished runs" + (f" with {', '.join(self.needs)}" if self.needs else "")
             return pn.Column(frame.empty(what, "workbench run smcgan"), frame.note(survey.aside), **frame.WIDE)
-        return pn.Column(self.draw(survey.runs), frame.note(survey.aside), **frame.WIDE)
+        try:
+            drawn = self.draw(survey.runs)
+        except WorkbenchError as error:  # a file that changed since the survey, or runs that have nothing in common
+            drawn = frame.trouble(str(error))
+        return pn.Column(drawn, frame.note(survey.aside), **frame.WIDE)
 
 
 def page(title: str, needs: Mapping[str, int], order: int = 50) -> Callable[[Callable], Page]:

@@ -19,8 +19,10 @@ from workbench.runs import Run
 from workbench.views import colors, curves
 
 NAMES = ("A", "B")
-OUTLINED = f".bk-btn:nth-child(1) {{ box-shadow: inset 0 -3px {colors.OUTLINES['foreground']}; }}"
-OUTLINED += f".bk-btn:nth-child(2) {{ box-shadow: inset 0 -3px {colors.OUTLINES['mask']}; }}"
+OUTLINED = "".join(
+    f".bk-btn:nth-child({number}) {{ border-bottom: 3px solid {color}; }}"
+    for number, color in enumerate(colors.OUTLINES.values(), 1)
+)
 COLUMNS = ("image", "target", "color_a", "color_b", "difference_a", "difference_b")
 
 
@@ -80,7 +82,11 @@ class Comparison:
 
     def draw(self) -> None:
         """Another case: new data in the same pictures."""
-        first, second = (colors.read(run, self.cases.case) for run in self.cases.runs)
+        try:
+            first, second = (colors.read(run, self.cases.case) for run in self.cases.runs)
+        except InvalidRun as error:
+            self.say(message=f"<div>{escape(str(error))}</div>")
+            return
         differences = [colors.difference(each["target"], each["color"]) for each in (first, second)]
         shown = [colors.rgba(a) for a in (first["image"], first["target"], first["color"], second["color"])]
         masks = {"foreground": first.get("foreground"), "mask_a": first.get("mask"), "mask_b": second.get("mask")}
@@ -220,19 +226,21 @@ class Board(ReactiveHTML):
     }
     _stylesheets = [
         f"""
-        .board {{ font: 13px {frame.FONT}; color: {frame.INK}; max-width: 1500px; }}
-        .tools {{ display: flex; align-items: center; gap: 8px; margin-bottom: 8px; height: 32px;
-                  white-space: nowrap; }}
-        .place {{ flex: 1; overflow: hidden; text-overflow: ellipsis; padding: 0 6px; }}
+        .board {{ font: 13px {frame.FONT}; color: {frame.INK}; max-width: 1500px;
+                  container-type: inline-size; }}
+        .tools {{ display: flex; align-items: center; gap: 8px; margin-bottom: 8px; min-height: 32px;
+                  flex-wrap: wrap; white-space: nowrap; }}
+        .place {{ flex: 1; min-width: 230px; overflow: hidden; text-overflow: ellipsis; padding: 0 6px; }}
         .message > div {{ background: #fdf3d8; border: 1px solid #ecd9a0; border-radius: 6px; padding: 6px 12px;
                           margin-bottom: 8px; }}
         .grid {{ display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: 6px 14px; }}
+        @container (max-width: 620px) {{ .grid {{ grid-template-columns: repeat(2, minmax(0, 1fr)); }} }}
         .head {{ display: flex; gap: 6px; align-items: center; height: 34px; font-weight: 600; white-space: nowrap; }}
         .choice {{ flex: 1; min-width: 0; font-weight: 400; }}
         .muted {{ color: {frame.MUTED}; font-weight: 400; }}
         .note {{ color: {frame.MUTED}; font-size: 12px; height: 20px; line-height: 20px; overflow: hidden;
                  white-space: nowrap; text-overflow: ellipsis; }}
-        .scale {{ grid-column: 3 / 5; height: 28px; font-size: 11px; color: {frame.MUTED}; }}
+        .scale {{ grid-column: -3 / -1; height: 28px; font-size: 11px; color: {frame.MUTED}; }}
         .scale .bar {{ height: 10px; border-radius: 2px; }}
         .scale .ticks {{ display: flex; justify-content: space-between; }}
         table {{ width: 100%; border-collapse: collapse; font-size: 12px; line-height: 18px; }}

@@ -42,7 +42,7 @@ class Numbers:
         )
         self.log = pn.widgets.Toggle(label="log", width=44, height=30, margin=0, stylesheets=[frame.STYLE])
         self.kind = frame.select({name.capitalize(): name for name in curves.KINDS}, 90)
-        self.curves, self.spread, self.forest = frame.plot(240), frame.plot(240), frame.plot(190)
+        self.curves, self.spread, self.forest = frame.plot(225), frame.plot(225), frame.plot(190)
         self.pairs, self.means = (frame.html("", margin=(4, 12, 12, 12), **frame.STRETCH) for _ in range(2))
         self.choose()
         self.table.param.watch(lambda _: self.choose(), "selection")
@@ -95,8 +95,8 @@ class Numbers:
                 frame.card("Spread over cases", self.spread, controls=[self.kind]),
             ),
             frame.columns(
-                frame.card("Difference from the reference", self.forest, height=250),
-                frame.card("Paired over seeds and cases", self.pairs, height=250),
+                frame.card("Difference from the reference", self.forest, height=238),
+                frame.card("Paired over seeds and cases", self.pairs, height=238),
             ),
             frame.card("Mean over cases ± standard deviation over seeds", self.means),
             **frame.WIDE,
