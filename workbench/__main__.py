@@ -60,7 +60,8 @@ def run_notebook(
     """
     from workbench import notebooks
 
-    notebooks.run(name, values(name, p, preset), (runs_folder or runs.root_folder()).absolute())
+    chosen = values(name, p, preset) | {"preset": preset}
+    notebooks.run(name, chosen, (runs_folder or runs.root_folder()).absolute())
 
 
 @app.command(name="fit")

@@ -265,7 +265,8 @@ class Loop:
         for name, child in method.named_children() if budget.compile else ():
             if name not in method.eager:
                 child.compile()
-        self.average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(budget.ema)) if budget.ema else None
+        averaged = budget.ema and self.optimizers
+        self.average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(budget.ema)) if averaged else None
         self.steps = len(train) // batch_size(train, budget)
         self.epoch, self.done, self.sums, self.count = (
             1,

@@ -58,7 +58,7 @@ def run(name: str, chosen: Mapping[str, Any], root: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "notebook.ipynb"
     try:
-        papermill.execute_notebook(str(source), str(target), passed, cwd=str(root), log_output=False, progress_bar=True)
+        papermill.execute_notebook(str(source), str(target), passed, cwd=str(root), store_widget_state=False)
     except papermill.PapermillExecutionError as error:
         remedy = f"look at {target}; runs that were finished are kept and will be reused"
         raise FailedNotebook(source.name, "every cell to run", f"{error.ename}: {error.evalue}", remedy) from None

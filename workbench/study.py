@@ -41,17 +41,30 @@ class Arm:
     take: tuple[str, ...] = ()
 
 
-def arms_of(name: str, which: Iterable[str] = ("rivals", "floors", "ablations")) -> dict[str, Arm]:
-    """The method, and as asked its rivals, floors and ablations, by the names that its file gives them."""
-    module, arms = method.module(name), {name: Arm(name)}
-    for rival in (*(module.RIVALS if "rivals" in which else ()), *(module.FLOORS if "floors" in which else ())):
-        arms[rival] = Arm(rival)
-    if "variants" in which:
-        for rival in module.RIVALS:
-            variants = getattr(method.module(rival), "ABLATIONS", {})
-            arms |= {f"{rival}-{key}": Arm(rival, change) for key, change in variants.items()}
+def arms_of(
+    name: str,
+    which: Iterable[str] = ("rivals", "floors", "ablations"),
+    preset: str = "tiny",
+    change: Mapping[str, Any] | None = None,
+) -> dict[str, Arm]:
+    """The method, and as asked its rivals, floors, ablations and the rivals' variants, under their files' names.
+
+    Every arm gets its own settings of the preset; `change` is for the method and its ablations alone.
+    """
+    module = method.module(name)
+
+    def own(arm: str) -> dict[str, Any]:
+        return settings(arm, method.preset(arm, preset))[0]
+
+    main = own(name) | dict(change or {})
+    arms = {name: Arm(name, main)}
+    for kind, names in (("rivals", module.RIVALS), ("floors", module.FLOORS)):
+        arms |= {rival: Arm(rival, own(rival)) for rival in names if kind in which}
+    for rival in module.RIVALS if "variants" in which else ():
+        variants = getattr(method.module(rival), "ABLATIONS", {})
+        arms |= {f"{rival}-{key}": Arm(rival, own(rival) | more) for key, more in variants.items()}
     if "ablations" in which:
-        arms |= {key: Arm(name, change) for key, change in module.ABLATIONS.items()}
+        arms |= {key: Arm(name, main | more) for key, more in module.ABLATIONS.items()}
     return arms
 
 
@@ -110,7 +123,8 @@ class Task:
     def request(self) -> dict[str, Any]:
         """What the run's id is a hash of: everything that changes its result, and nothing else."""
         budget = {k: v for k, v in dataclasses.asdict(self.budget).items() if k not in fit.ASIDE}
-        options = {k: v for k, v in {**self.options, **self.arm.data}.items() if k != "root"}  # a path may hold a name
+        chosen = data.module(self.kind).Options(**{**self.options, **self.arm.data})
+        options = {k: v for k, v in dataclasses.asdict(chosen).items() if k != "root"}  # a path may hold a name
         return {
             "method": self.arm.method, "config": dataclasses.asdict(self.config), "budget": budget, "seed": self.seed,
             "data": {"kind": self.kind, "name": self.data.name, **options, "fingerprint": self.data.fingerprint},

@@ -10,22 +10,18 @@ import panel as pn
 from workbench import views
 from workbench.runs import Run
 
-INK, MUTED, LINE, PAPER, ACCENT = "#1f2933", "#616e7c", "#dfe3e8", "#f5f6f8", "#0072B2"
+INK, MUTED, LINE, ACCENT = "#1f2933", "#616e7c", "#dfe3e8", "#0072B2"
 FONT = "'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 AFTER_SCRIPTS = 100  # ms
 STRETCH = {"sizing_mode": "stretch_width"}
 WIDE = {**STRETCH, "margin": 0}
-GLOBAL = f"""
-html, body {{ background: {PAPER}; color: {INK}; font-family: {FONT}; }}
-:root {{ --panel-primary-color: {ACCENT}; --design-primary-color: {ACCENT}; --jp-ui-font-size1: 13px; }}
-"""
 STYLE = f"""
 :host {{ font-family: {FONT}; font-size: 13px; color: {INK}; }}
 .bk-input {{ font-size: 13px; border-color: #c5ccd4; border-radius: 5px; padding: 0 8px; height: 30px;
              min-height: 30px; }}
 .bk-input-group > label, label {{ font-size: 12px; color: {MUTED}; }}
 .bk-btn {{ font-size: 13px; border-radius: 5px; border-color: #c5ccd4; height: 30px; padding: 0 10px; }}
-.bk-btn.bk-active {{ background: #d3e5f3; box-shadow: none; }}
+:host .bk-btn.bk-active {{ background: #d3e5f3; box-shadow: none; }}
 """
 CARD = {"background": "white", "border": f"1px solid {LINE}", "border-radius": "8px"}
 TABS = f"""

@@ -177,7 +177,7 @@ class SMCGAN(method.Method):
         c, image, target = self.config, batch["image"], batch["target"]
         for _ in range(c.critic_steps if c.gan1_weight + c.gan2_weight > 0 else 0):
             loss = self.critic_loss(image, target)
-            yield "critic", loss, {"critic": loss.detach()}
+            yield "critic", loss, {}
         color, logits = self.generator(image)
         mask = self.training_mask(logits)
         terms = {"color": c.color_weight * F.l1_loss(2 * color.float(), 2 * target)}

@@ -20,7 +20,7 @@ from workbench.views import colors, curves
 
 NAMES = ("A", "B")
 OUTLINED = "".join(
-    f".bk-btn:nth-child({number}) {{ border-bottom: 3px solid {color}; }}"
+    f":host .bk-btn:nth-child({number}) {{ border-bottom: 3px solid {color}; }}"
     for number, color in enumerate(colors.OUTLINES.values(), 1)
 )
 COLUMNS = ("image", "target", "color_a", "color_b", "difference_a", "difference_b")
