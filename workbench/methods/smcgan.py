@@ -35,7 +35,7 @@ class Config(method.Config):
     blocks: Natural = 2  # residual blocks; paper scale 9 (inferred)
     critic_base: Count = 16  # channels of the critics' first layer; paper scale 64 (inferred)
     critic_depth: Count = 3  # layers before the critics' last; 4 gives the 70x70 field of paper scale (inferred)
-    color_weight: Weight = 100.0  # l_c, of the L1 colour loss (inferred)
+    color_weight: Weight = 1000.0  # l_c, of the L1 colour loss; paper scale 100 (inferred; tuned as the rivals')
     gan1_weight: Weight = 1.0  # l_1, of the critic on whole images (inferred)
     gan2_weight: Weight = 1.0  # l_2, of the critic on masked images (inferred)
     mask_weight: Weight = 50.0  # l_m, of the mask's supervision; at 1 the critics bend the mask (calibrated)
@@ -48,14 +48,15 @@ class Config(method.Config):
     tau_floor: Positive = 0.4  # the lowest temperature (follow-up code)
     tau_epochs: Positive = 13.3  # tau = max(1 - (epoch - 1) / tau_epochs, floor); 500 in follow-up code, scaled
     critic_steps: Count = 1  # updates of the critics for one of the generator; paper scale 5 (inferred)
-    lr: Positive = 2e-4  # Adam's rate, both sides (inferred)
+    lr: Positive = 1e-3  # Adam's rate, both sides; paper scale 2e-4 (inferred; tuned as the rivals')
     beta1: Fraction = 0.5  # Adam (inferred)
     beta2: Fraction = 0.9  # Adam (inferred)
 
 
 PAPER = {
     "size": 256, "train": 1500, "test": 300, "base": 64, "blocks": 9, "critic_base": 64, "critic_depth": 4,
-    "critic_steps": 5, "tau_epochs": 166.0, "epochs": 200, "batch": 8,
+    "color_weight": 100.0, "mask_weight": 1.0, "critic_steps": 5, "tau_epochs": 166.0, "lr": 2e-4,
+    "epochs": 200, "batch": 8,
 }  # fmt: skip
 DEMO = {"source": "samples"}
 ABLATIONS = {
