@@ -1,8 +1,9 @@
-"""What is tuned, for the method and every rival alike, at the tiny budget: the rate and the weight of the reconstruction.
+"""What is tuned, alike for the method and every rival, at the tiny budget: rate and weight of the reconstruction.
 
-Each arm is trained on the phantom's training images with every setting of its grid; the best mean foreground PSNR on the
-validation images, with a seed that no reported comparison uses, wins. No test image is looked at. The rates are the same for
-all, with WGAN's and ChromaGAN's own beside them; the weight of the colour (or cycle) loss is the card's or ten times that.
+Each arm is trained on the phantom's training images with every setting of its grid; the best mean foreground PSNR on
+the validation images, with a seed that no reported comparison uses, wins. No test image is looked at. The rates are
+the same for all, with WGAN's and ChromaGAN's own beside them; the weight of the colour (or cycle) loss is the card's
+or ten times that.
 
     python benchmarks/tuning.py [--jobs 2]
 """

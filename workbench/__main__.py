@@ -12,7 +12,7 @@ from tyro.conf import AvoidSubcommands, Positional, UseAppendAction, arg
 from workbench import runs
 from workbench.errors import WorkbenchError
 
-Pairs = Annotated[UseAppendAction[list[str]], arg(name="p", aliases=["-p"], metavar="KEY=VALUE")]
+Pairs = Annotated[UseAppendAction[tuple[str, ...]], arg(name="p", aliases=["-p"], metavar="KEY=VALUE")]
 Preset = Literal["tiny", "demo", "paper"]
 app = tyro.extras.SubcommandApp()
 
@@ -46,10 +46,10 @@ def first_line(path: Path) -> str:
 @app.command(name="run")
 def run_notebook(
     name: Positional[str],
-    p: Pairs = [],
+    p: Pairs = (),
     preset: Preset = "tiny",
     runs_folder: Annotated[Path | None, arg(name="runs")] = None,
-) -> None:  # noqa: B006 - tyro wants a literal default
+) -> None:
     """Run a method's notebook under papermill: the method beside its rivals, with table, pictures and report.
 
     Args:
@@ -67,11 +67,11 @@ def run_notebook(
 @app.command(name="fit")
 def fit_one(
     name: Positional[str],
-    p: Pairs = [],
+    p: Pairs = (),
     preset: Preset = "tiny",
     seed: int = 0,
     runs_folder: Annotated[Path | None, arg(name="runs")] = None,
-) -> None:  # noqa: B006
+) -> None:
     """Train one method without a notebook; under torchrun on several processes or GPUs.
 
     Args:
@@ -98,7 +98,7 @@ def fit_one(
 @app.command(name="claims")
 def judge_claims(
     name: Positional[str],
-    p: Pairs = [],  # noqa: B006
+    p: Pairs = (),
     seeds: int = 5,
     root: Path | None = None,
     arms: tuple[Literal["rivals", "floors", "ablations", "variants"], ...] = ("rivals", "floors", "ablations"),
@@ -189,7 +189,7 @@ def examine() -> None:
     sys.exit(doctor.show())
 
 
-def values(name: str, pairs: list[str], preset: str) -> dict:
+def values(name: str, pairs: tuple[str, ...], preset: str) -> dict:
     """The settings of the preset with those of the command line over them; all names and values checked."""
     from workbench import method, study
     from workbench.config import parse

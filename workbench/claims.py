@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import compare, runs
-from workbench.errors import InvalidRun
+from workbench.errors import InvalidParameter, InvalidRun
 
 
 def judge(
@@ -26,6 +26,9 @@ def judge(
     """Train a method and its arms on one data set and return the record, in the form that claims/*.json holds."""
     from workbench.study import Study, arms_of, opened
 
+    for key, value in (("seeds", seeds), ("jobs", jobs)):
+        if value < 1:
+            raise InvalidParameter(f"--{key}", "at least 1", str(value), "give more")
     study = Study(arms_of(name, which), options=options, budget=budget, seeds=range(seeds), root=root)
     opened(study.kind, json.dumps(dict(options), sort_keys=True))  # bad input is found before workers start
     threads = max(1, (os.cpu_count() or 1) // jobs)
@@ -75,7 +78,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 def keep(path: Path, new: dict[str, Any]) -> None:
     """Put a record into the file in place of the one for the same data, if there is one."""
     records = [old for old in read(path) if old["data"] != new["data"]] + [new]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidRun(path.parent, "a folder that can be made", error.strerror, "choose another with out") from error
     runs.write_json(path, sorted(records, key=lambda one: one["data"]))
 
 

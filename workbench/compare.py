@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from workbench.errors import unknown
+
 if TYPE_CHECKING:
     from workbench.runs import Run
 
@@ -17,7 +19,7 @@ NOT_METRICS = ("case", "group", "arm", "seed", "run", "background", "label", "sp
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean paired difference first - second, its 95 % interval, Wilcoxon's two-sided p over groups (NaN if undefined)."""
+    """Mean paired difference, its 95 % interval, and Wilcoxon's two-sided p over groups (NaN if undefined)."""
 
     mean: float
     low: float
@@ -29,10 +31,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a method's card says: that its metric is better than another arm's by more than `margin` (in the metric's unit).
+    """What a method's card says: that its metric is better than another arm's by more than `margin`.
 
-    A margin below 0 is a tolerance. Without `other` the metric itself is to exceed the margin. `kind` is `must` for what has
-    to hold, `reported` for what is shown however it turns out.
+    The margin has the metric's unit; below 0 it is a tolerance. Without `other` the metric itself is to exceed it.
+    `kind` is `must` for what has to hold, `reported` for what is shown however it turns out.
     """
 
     text: str
@@ -42,7 +44,7 @@ class Claim:
     kind: Literal["must", "reported"] = "must"
 
     def judge(self, scores: pd.DataFrame, arm: str) -> dict[str, Any]:
-        """`holds` where all of the 95 % interval is beyond the margin, `does not hold` where none is, else `undecided`."""
+        """`holds` where the whole 95 % interval is beyond the margin, `does not hold` where none is, or `undecided`."""
         if self.other is None:
             constant = scores[scores["arm"] == arm].assign(arm="", **{self.metric: 0.0})
             scores = pd.concat([scores[scores["arm"] == arm], constant])
@@ -98,7 +100,9 @@ def cells(values: pd.DataFrame) -> pd.Series:
     mean, sd = values.mean(axis=1), values.std(axis=1)
     digits = 2 if mean.abs().max() >= 2 else 3
     many = values.shape[1] > 1
-    text = [f"{m:.{digits}f}" + (f" ± {s:.{digits}f}" if many else "") for m, s in zip(mean, sd, strict=True)]
+    text = [
+        f"{m:.{digits}f}" + (f" ± {s:.{digits}f}" if many and s == s else "") for m, s in zip(mean, sd, strict=True)
+    ]
     return pd.Series(text, index=values.index)
 
 
@@ -107,7 +111,12 @@ def paired(scores: pd.DataFrame, first: str, second: str, metric: str, resamples
 
     Cases of one group (a patient, a lesion, a slice shown on two backgrounds) count as one: they are averaged first.
     The interval is a percentile bootstrap in which seeds and groups are drawn anew, each with replacement.
+
+    Raises:
+        InvalidParameter: a metric that the scores do not have, with the nearest.
     """
+    if metric not in scores:
+        raise unknown("metric", metric, metrics(scores))
     table = scores[scores["arm"].isin([first, second])]
     table = table.pivot_table(index=["seed", "group", "case"], columns="arm", values=metric, aggfunc="mean")
     if not {first, second} <= set(table.columns):

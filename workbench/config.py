@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses whose fields carry a type, a bound and a comment; no torch here, so that --help is quick."""
+"""Settings: frozen dataclasses whose fields carry a type, a bound and a comment. No torch, so --help is quick."""
 
 import ast
 import dataclasses
@@ -7,7 +7,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -23,7 +23,7 @@ class Bound:
     open: bool = False
 
     def __contains__(self, value: float) -> bool:
-        return math.isfinite(value) and self.low <= value <= self.high and not (self.open and value == self.low)
+        return self.low <= value <= self.high and not (self.open and value == self.low)
 
     def __str__(self) -> str:
         if self.high < math.inf:
@@ -63,11 +63,13 @@ def checked(name: str, value: Any, hint: Any) -> Any:
             raise unknown(name, str(value), map(str, typing.get_args(hint)))
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 2**1023 else math.inf
     wanted = hint if isinstance(hint, type | types.UnionType) else object
     if not isinstance(value, wanted) or (isinstance(value, bool) and hint is not bool):
         expected = getattr(hint, "__name__", str(hint))
         raise InvalidParameter(name, f"a value of type {expected}", repr(value), f"give {name}={example(hint)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidParameter(name, "a finite number", repr(value), f"give {name}={example(hint)}")
     if bound is not None and value not in bound:
         raise InvalidParameter(name, f"a value {bound}", repr(value), "choose one inside")
     return value
@@ -77,7 +79,7 @@ def example(hint: Any) -> str:
     return {int: "8", float: "0.5", bool: "true", str: "text"}.get(hint, "...")
 
 
-def parse(pairs: list[str]) -> dict[str, Any]:
+def parse(pairs: Iterable[str]) -> dict[str, Any]:
     """Turn `key=value` words into typed values.
 
     >>> parse(["lr=2e-4", "hard=true", "source=phantom"])
@@ -97,7 +99,7 @@ def literal(text: str) -> Any:
         return text.lower() == "true"
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
 

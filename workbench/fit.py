@@ -1,8 +1,8 @@
 """The only training loop. It knows the Method contract and nothing of any method.
 
-Everything random derives from (seed, epoch, step), so a run that was killed anywhere and resumed from its last checkpoint
-ends bit-equal, on CPU, to one that was not; and a batch spread over processes or accumulation gets the numbers of the
-whole one.
+Everything random derives from (seed, epoch, step), so a run that was killed anywhere and resumed from its last
+checkpoint ends bit-equal, on CPU, to one that was not; and a batch spread over processes or accumulation gets the
+numbers of the whole one.
 """
 
 import contextlib
@@ -34,9 +34,7 @@ from workbench.method import Batch, Method, Stream, seed_of
 class Budget(Config):
     epochs: Count = 15  # passes over the training images
     batch: Count = 4  # items a step, over all processes and accumulation
-    schedule: Literal["constant", "linear", "cosine"] = (
-        "constant"  # of every rate; linear falls to 0 over the second half
-    )
+    schedule: Literal["constant", "linear", "cosine"] = "constant"  # of every rate; linear falls in the second half
     clip: Weight = 0.0  # largest gradient norm; 0 is no clipping
     accumulate: Count = 1  # parts that a batch is worked through in, to save memory
     ema: Fraction = 0.0  # decay of the averaged weights that are evaluated in place of the last; 0 is off
@@ -225,8 +223,9 @@ def step(
 def average_gradients(targets: list[Tensor]) -> None:
     """The mean gradient over all processes, in one message.
 
-    DistributedDataParallel expects one backward pass for one forward pass of a module. Critics that are run three times,
-    penalised through their gradients and left out of the generator's step break that, so the loop reduces by itself.
+    DistributedDataParallel expects one backward pass for one forward pass of a module. Critics that are run three
+    times, penalised through their gradients and left out of the generator's step break that, so the loop reduces by
+    itself.
     """
     if world() == 1:
         return
@@ -392,7 +391,7 @@ def run_epoch(loop: Loop, log: runs.Log | None, told: Progress, stop: threading.
 
 
 def agree(stopped: bool, due: bool, device: torch.device) -> bool:
-    """Whether all processes stop now: one alone must not, the others would wait for it; asked where a log line is due."""
+    """Whether all processes stop now, asked where a log line is due; one alone would leave the others waiting."""
     if world() == 1:
         return stopped
     flag = torch.tensor(float(stopped), device=device)

@@ -48,8 +48,8 @@ class Stream:
 class Method(nn.Module):
     """Base of every method and baseline.
 
-    A subclass names its `Config` and the kind of `data` that feeds it, and implements `optimizers`, `updates`, `predict`
-    and `score`. The loop sets `epoch` (from 1) and `stream` before the step that uses them.
+    A subclass names its `Config` and the kind of `data` that feeds it, and implements `optimizers`, `updates`,
+    `predict` and `score`. The loop sets `epoch` (from 1) and `stream` before the step that uses them.
     """
 
     Config: ClassVar[type[Config]] = Config

@@ -1,6 +1,7 @@
 """A trained colorization applied to grey images of one's own."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from workbench import fit, method, runs
 from workbench.config import split
 from workbench.data import io
 from workbench.data.anatomy import fitted
+from workbench.data.io.kind import stem
 from workbench.errors import InvalidImage, InvalidParameter
 from workbench.runs import Run
 
@@ -32,7 +34,11 @@ def load(run: Run) -> method.Method:
     (settings,) = split(run.config["config"], cls.Config)
     model = cls(cls.Config(**settings))
     try:
-        model.load_state_dict(load_file(run.path / "weights.safetensors"), strict=False)
+        weights = load_file(run.path / "weights.safetensors")
+        wanted = {key for key, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+        if weights.keys() != wanted:
+            raise KeyError(*sorted(weights.keys() ^ wanted)[:3])
+        model.load_state_dict(weights, strict=False)  # what is no tensor, such as a pool of images, is not kept
     except Exception as error:  # safetensors and torch raise several kinds for damaged or foreign weights
         found = f"others ({type(error).__name__})"
         raise runs.InvalidRun(run.path / "weights.safetensors", "the run's weights", found, "run it again") from error
@@ -42,40 +48,58 @@ def load(run: Run) -> method.Method:
 def colorize(run: Run, source: Path, target: Path, *, overwrite: bool = False) -> list[Path]:
     """Colorize an image or every image of a folder; PNG files of the same names, pages numbered, appear in `target`.
 
-    The method sees the image at the size it was trained at; its chroma is enlarged and laid on the image's own lightness, so
-    no detail is lost. Files that cannot be read are set aside and named.
+    The method sees the image at the size it was trained at; its chroma is enlarged and laid on the image's own
+    lightness, so no detail is lost. Files that cannot be read are set aside and named.
 
     Raises:
         InvalidRun, InvalidImage: as they say; InvalidParameter: results are there already, or the run makes no colours.
     """
     model, size = load(run), run.config["data"].get("size", 64)
-    paths = io.list_images(source)
-    target.mkdir(parents=True, exist_ok=True)
-    base = source if source.is_dir() else source.parent
-    there = [path for path in paths if (target / named(path, base, 0, 1)).exists()]
-    if there and not overwrite:
-        found = f"{there[0].name} and {len(there) - 1} more" if len(there) > 1 else there[0].name
-        raise InvalidParameter(str(target), "no results of these names", found, "choose another folder or --overwrite")
+    names = result_names(io.list_images(source), source if source.is_dir() else source.parent)
+    prepare(target, names.values(), overwrite)
     written: list[Path] = []
-    bar = tqdm(paths, desc="colorize", unit="image", disable=None)
-    _, aside = io.read_many(bar, lambda path: written.extend(colorize_file(model, size, path, base, target)))
+    bar = tqdm(names, desc="colorize", unit="image", disable=None)
+    _, aside = io.read_many(bar, lambda path: written.extend(colorize_file(model, size, path, target / names[path])))
     for name, reason in aside:
         print(f"set aside: {name}: {reason}")
     print(f"{len(written)} images in {target}")
     return written
 
 
-def named(path: Path, base: Path, page: int, pages: int) -> str:
-    stem = "_".join(path.relative_to(base).with_suffix("").parts)
-    return f"{stem}.png" if pages == 1 else f"{stem}_{page:04d}.png"
+def result_names(paths: Iterable[Path], base: Path) -> dict[Path, str]:
+    """The name of each result without .png: sub-folders and stem, with the extension where two would be alike.
+
+    Raises:
+        InvalidImage: two that are alike even so, such as `a/b.png` and `a_b.png`.
+    """
+    whole = {path: "_".join(path.relative_to(base).parts) for path in paths}
+    short = {path: name.removesuffix(path.name) + stem(path) for path, name in whole.items()}
+    counts = Counter(short.values())
+    names = {path: name if counts[name] == 1 else whole[path] for path, name in short.items()}
+    double = [name for name, count in Counter(names.values()).items() if count > 1]
+    if double:
+        raise InvalidImage(double[0], "one image for each result", "several", "rename one of them")
+    return names
 
 
-def colorize_file(model: method.Method, size: int, path: Path, base: Path, target: Path) -> Iterator[Path]:
+def prepare(target: Path, names: Iterable[str], overwrite: bool) -> None:
+    """Make the folder, and see that it holds no result, of one page or several, that would be replaced unasked."""
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidParameter(str(target), "a folder", error.strerror, "choose another") from error
+    there = [name for name in names for end in ("", "_0000") if (target / f"{name}{end}.png").exists()]
+    if there and not overwrite:
+        found = f"{there[0]} and {len(there) - 1} more" if len(there) > 1 else there[0]
+        raise InvalidParameter(str(target), "no results of these names", found, "choose another folder or --overwrite")
+
+
+def colorize_file(model: method.Method, size: int, path: Path, target: Path) -> Iterator[Path]:
     pages = io.read_pages(path)
     for number, page in enumerate(pages):
         grey = page if page.ndim == 2 else page @ np.array([0.299, 0.587, 0.114], np.float32)
         color = enlarged(model, grey, size)
-        file_name = target / named(path, base, number, len(pages))
+        file_name = target.with_name(f"{target.name}.png" if len(pages) == 1 else f"{target.name}_{number:04d}.png")
         picture = Image.fromarray((color * 255).round().astype(np.uint8))
         runs.save(file_name, lambda file, picture=picture: picture.save(file, format="PNG"))
         yield file_name

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import IO, Any
 
 from workbench.errors import InvalidRun
 
+UNREADABLE = (OSError, ValueError, RecursionError)  # what decoding and parsing a damaged JSON file raise
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
@@ -50,10 +50,9 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO]:
     Raises:
         InvalidRun: the disk is full or the folder cannot be written; what stood there before still stands.
     """
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")  # opened by hand: mkstemp's files are private
     try:
-        with tempfile.NamedTemporaryFile(mode, dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
+        with open(temporary, mode.replace("w", "x"), encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -62,8 +61,8 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO]:
         remedy = "free some space or choose another folder, then run again: it resumes"
         raise InvalidRun(path, "a folder that can be written", error.strerror or str(error), remedy) from error
     finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone where it was put in place, never there where it could not be made
+            temporary.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -76,7 +75,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InvalidRun(path, "a file of a run folder", "none", "run it again, or delete the folder") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except UNREADABLE as error:
         found = f"something unreadable ({type(error).__name__})"
         raise InvalidRun(path, "valid JSON", found, "run it again, or delete the folder") from error
 
@@ -135,7 +134,7 @@ class Run:
         path, rows = self.path / "metrics.jsonl", []
         if path.is_file():
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                with contextlib.suppress(json.JSONDecodeError):  # a line cut by a crash
+                with contextlib.suppress(*UNREADABLE):  # a line cut by a crash
                     rows.append(json.loads(line))
         return pd.DataFrame([row for row in rows if isinstance(row, dict)])
 
@@ -158,12 +157,19 @@ class Run:
         """Hold the folder while training: a second process that asks for the same run is refused."""
         import filelock
 
+        held = filelock.FileLock(self.path / ".lock", timeout=1)
         try:
-            with filelock.FileLock(self.path / ".lock", timeout=1):
-                yield
+            held.acquire()
         except filelock.Timeout:
             remedy = "wait for it to finish or stop it; this run can then be resumed"
             raise InvalidRun(self.path, "a folder of its own", "another process training in it", remedy) from None
+        except (OSError, NotImplementedError) as error:
+            found = getattr(error, "strerror", None) or str(error)
+            raise InvalidRun(self.path, "a folder that can be written and locked", found, "choose another") from error
+        try:
+            yield
+        finally:
+            held.release()
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,8 @@ class Samples:
     @cached_property
     def index(self) -> dict[str, Any]:
         value = read_json(self.path / "index.json")
-        if not isinstance(value, dict) or not {"cases", "arrays"} <= value.keys():
+        parts = [value.get(key) for key in ("cases", "arrays")] if isinstance(value, dict) else [None]
+        if not all(isinstance(part, list) for part in parts) or not all(NAME.fullmatch(str(key)) for key in parts[1]):
             raise InvalidRun(self.path / "index.json", "cases and arrays", "other content", "run it again")
         return value
 
@@ -200,11 +207,11 @@ class Samples:
         if key not in self.keys:
             raise InvalidRun(self.path, f"one of {', '.join(self.keys)}", repr(key), "choose another view")
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            array = np.lib.format.open_memmap(path, mode="r")  # never unpickles
+        except (*UNREADABLE, EOFError) as error:
             raise InvalidRun(path, "an array of samples", "something unreadable", "run it again") from error
-        if len(array) != len(self.cases):
-            raise InvalidRun(path, f"{len(self.cases)} cases", str(len(array)), "run it again")
+        if array.shape[:1] != (len(self.cases),):
+            raise InvalidRun(path, f"{len(self.cases)} cases", f"shape {array.shape}", "run it again")
         return array
 
 
@@ -221,7 +228,7 @@ def folder(root: Path, name: str, id: str) -> Path:
 
 
 def create(root: Path, request: dict[str, Any], arm: str) -> Run:
-    """The folder for a request (method, config, budget, data, seed): made, or found again whatever the arm is called."""
+    """The folder for a request (method, config, budget, data, seed), made or found again whatever the arm's name."""
     path = folder(root, request["method"], identity(request))
     try:
         (path / "samples").mkdir(parents=True, exist_ok=True)
@@ -237,7 +244,15 @@ def find(root: Path | str | None = None) -> list[Run]:
     root = Path(root) if root is not None else root_folder()
     found = [Run(path) for path in root.glob("*/*") if path.is_dir() and NAME.fullmatch(path.parent.name)]
     found = [run for run in found if NAME.fullmatch(run.id)]
-    return sorted(found, key=lambda run: (run.name, run.path.stat().st_mtime, run.id))
+    return sorted(found, key=lambda run: (run.name, changed(run.path), run.id))
+
+
+def changed(path: Path) -> float:
+    """When a folder was last changed, s; 0 where it was deleted in the meantime."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def get(text: str | Path, root: Path | str | None = None) -> Run:
@@ -261,18 +276,23 @@ class Log:
         kept = []
         if path.is_file():
             for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-                with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError):
+                with contextlib.suppress(*UNREADABLE, KeyError, TypeError):
                     row = json.loads(line)
                     if row["step"] <= step:
                         kept.append(line)
                         self.before = row["time"]
         with replacing(path, "w") as file:
             file.writelines(f"{line}\n" for line in kept)
-        self.file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - closed by close()
+        self.path = path
+        self.file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
 
     def write(self, **values: float) -> None:
         seconds = round(self.before + time.monotonic() - self.start, 3)
-        self.file.write(json.dumps({**values, "time": seconds}) + "\n")
+        try:
+            self.file.write((json.dumps({**values, "time": seconds}) + "\n").encode())
+        except OSError as error:
+            remedy = "free some space, then run again: it resumes"
+            raise InvalidRun(self.path, "a file that can be written", error.strerror, remedy) from error
 
     def close(self) -> None:
         self.file.close()

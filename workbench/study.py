@@ -1,26 +1,28 @@
-"""A comparison: arms x seeds on the same data, each a run folder, then paired differences and verdicts on the claims."""
+"""A comparison: arms x seeds on the same data, each a run folder, then paired differences and verdicts."""
 
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
-import platform
-import subprocess
+import multiprocessing
+import os
+import sys
 import time
 import warnings
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from workbench import compare, config, data, fit, method, runs
-from workbench.errors import InvalidParameter, unknown
+from workbench import compare, config, data, fit, method, provenance, runs
+from workbench.errors import InvalidParameter, InvalidRun, unknown
 from workbench.fit import Budget
 from workbench.runs import Run
 
@@ -29,8 +31,9 @@ from workbench.runs import Run
 class Arm:
     """One side of a comparison: a method, the settings that differ from its defaults, and perhaps the stage before it.
 
-    `before` is trained first, as a run of its own that arms with the same stage share; from its weights those whose names
-    begin with one of `take` (`"encoder"`) are copied. `data` replaces options of the study's data for this arm alone.
+    `before` is trained first, as a run of its own that arms with the same stage share; from its weights those whose
+    names begin with one of `take` (`"encoder"`) are copied. `data` replaces options of the study's data for this arm
+    alone.
     """
 
     method: str
@@ -51,7 +54,7 @@ def arms_of(
 
     Every arm gets its own settings of the preset; `change` is for the method and its ablations alone.
     """
-    module = method.module(name)
+    module = card(name)
 
     def own(arm: str) -> dict[str, Any]:
         return settings(arm, method.preset(arm, preset))[0]
@@ -68,8 +71,21 @@ def arms_of(
     return arms
 
 
+def card(name: str) -> ModuleType:
+    """The module of a method, which says what it is compared with and what it claims.
+
+    Raises:
+        InvalidParameter: a baseline, which says nothing of the kind.
+    """
+    module = method.module(name)
+    if not hasattr(module, "CLAIMS"):
+        raise InvalidParameter(name, "a method with claims", "a baseline", "choose a method; see `workbench list`")
+    return module
+
+
 def settings(name: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Settings dealt out to the method's Config, the Budget and the data's Options; a shared name goes to each that has it.
+    """Settings dealt out to the method's Config, the Budget and the data's Options; a shared name goes to each that
+    has it.
 
     Raises:
         InvalidParameter: an unknown name, a wrong type or a value out of range.
@@ -84,8 +100,15 @@ def settings(name: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict
 
 @functools.lru_cache(maxsize=4)
 def opened(kind: str, options: str) -> data.Data:
-    """A data set, made once a process; options as JSON, so that they can be a key."""
-    return data.open_data(kind, **json.loads(options))
+    """A data set, made once a process; options as JSON, so that they can be a key.
+
+    Files that were set aside are named here, once, by the main process; what is kept in runs has no names.
+    """
+    made = data.open_data(kind, **json.loads(options))
+    if multiprocessing.parent_process() is None and fit.rank() == 0:
+        for name, reason in made.aside:
+            print(f"set aside: {name}: {reason}", file=sys.stderr)
+    return made
 
 
 @dataclass(frozen=True)
@@ -120,6 +143,14 @@ class Task:
     def before(self) -> "Task | None":
         return dataclasses.replace(self, name=self.arm.before.method, arm=self.arm.before) if self.arm.before else None
 
+    @property
+    def label(self) -> str:
+        return f"{self.name} seed {self.seed}"
+
+    @property
+    def id(self) -> str:
+        return runs.identity(self.request())
+
     def request(self) -> dict[str, Any]:
         """What the run's id is a hash of: everything that changes its result, and nothing else."""
         budget = {k: v for k, v in dataclasses.asdict(self.budget).items() if k not in fit.ASIDE}
@@ -128,7 +159,7 @@ class Task:
         return {
             "method": self.arm.method, "config": dataclasses.asdict(self.config), "budget": budget, "seed": self.seed,
             "data": {"kind": self.kind, "name": self.data.name, **options, "fingerprint": self.data.fingerprint},
-            "before": runs.identity(self.before.request()) if self.before else None, "take": list(self.arm.take),
+            "before": self.before.id if self.before else None, "take": list(self.arm.take),
         }  # fmt: skip
 
 
@@ -150,9 +181,8 @@ def train(task: Task, watch: fit.Watch | None = None) -> tuple[Run, bool]:
             take(model, before, task.arm.take)
         if fit.rank() == 0:
             runs.write_json(run.path / "env.json", environment(task))
-        fit.fit(
-            model, task.data.train, task.budget, seed=task.seed, valid=task.data.valid, folder=run.path, watch=watch
-        )
+        train, valid = task.data.train, task.data.valid
+        fit.fit(model, train, task.budget, seed=task.seed, valid=valid, folder=run.path, watch=watch)
         if fit.rank() == 0:
             finish(run, model, task, time.monotonic() - start)
     return run, False
@@ -172,6 +202,11 @@ def take(model: method.Method, before: Run, parts: tuple[str, ...]) -> None:
     model.load_state_dict(weights, strict=False)
 
 
+def environment(task: Task) -> dict[str, Any]:
+    known = {"seed": task.seed, "fingerprint": task.data.fingerprint, "precision": task.budget.precision}
+    return provenance.environment(fit.find_device(task.budget.device), processes=fit.world(), **known)
+
+
 def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
     """Evaluate on the test cases and write scores, samples, weights and, last of all, `done`."""
     from safetensors.torch import save as serialize
@@ -184,7 +219,8 @@ def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
     runs.write_json(run.path / "samples" / "index.json", {"cases": cases, "arrays": sorted(arrays)})
     tensors = {k: v.contiguous() for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
     runs.save(run.path / "weights.safetensors", lambda file: file.write(serialize(tensors)))
-    runs.write_json(run.path / "report.json", {"seconds": round(seconds, 1), "aside": task.data.aside})
+    aside = [(hashlib.sha256(os.fsencode(name)).hexdigest()[:10], reason) for name, reason in task.data.aside]
+    runs.write_json(run.path / "report.json", {"seconds": round(seconds, 1), "aside": aside})
     runs.save(run.path / "done", lambda file: file.write(b""))
 
 
@@ -206,34 +242,12 @@ def assess(model: method.Method, source: data.Data) -> tuple[pd.DataFrame, dict[
 
 
 def encoded(key: str, value: torch.Tensor) -> np.ndarray:
-    """(B, C, H, W) as it is kept: pixels and labels uint8, (B, H, W) or (B, H, W, 3); anything else float32 as it is."""
+    """(B, C, H, W) as it is kept: pixels and labels as uint8 (B, H, W) or (B, H, W, 3), anything else as float32."""
     if key not in PIXELS + LABELS:
         return value.float().cpu().numpy()
     value = value.float() * 255 if key in PIXELS else value
     value = value.round().clamp(0, 255).to(torch.uint8).cpu()
     return (value[:, 0] if value.shape[1] == 1 else value.movedim(1, -1)).numpy()
-
-
-def environment(task: Task) -> dict[str, Any]:
-    """Where a run was made: commit, versions, device, precision, seed, data."""
-    names = ("torch", "kornia", "numpy", "scipy", "pandas")
-    device = fit.find_device(task.budget.device)
-    shown = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-    return {
-        "git": commit(), "python": platform.python_version(), "versions": {name: version(name) for name in names},
-        "platform": platform.platform(), "device": shown,
-        "threads": torch.get_num_threads(), "processes": fit.world(), "precision": task.budget.precision,
-        "seed": task.seed, "fingerprint": task.data.fingerprint, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }  # fmt: skip
-
-
-def commit() -> str:
-    """The commit of the package's source, with `+` where files differ from it; empty outside git."""
-    describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
-    try:
-        return subprocess.run(describe, capture_output=True, text=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
 
 
 # ---------------------------------------------------------------- the study
@@ -271,7 +285,7 @@ class Study:
 
     def tasks(self) -> list[Task]:
         """Every training, seed by seed, with the study's budget under each arm's own."""
-        arms = {name: dataclasses.replace(arm, budget={**self.budget, **arm.budget}) for name, arm in self.arms.items()}
+        arms = {name: under(arm, self.budget) for name, arm in self.arms.items()}
         return [
             Task(name, arm, self.kind, dict(self.options), seed, self.root)
             for seed in self.seeds
@@ -282,50 +296,64 @@ class Study:
         """Train what is not there yet: one after the other, or each task on any executor with so many threads a task.
 
         One failed task does not stop the others; its error is raised when all have ended.
+
+        Raises:
+            InvalidParameter, InvalidImage: settings or data that cannot work, before anything is trained.
         """
         tasks = self.tasks()
-        results = self._spread(tasks, executor, threads) if executor else self._in_turn(tasks, watch)
-        self.runs = [results[task.name, task.seed] for task in tasks]
-        return self
-
-    def _in_turn(self, tasks: list[Task], watch: Observer | None) -> dict[tuple[str, int], Run]:
-        results = {}
-        for task in tasks:
-            label = f"{task.name} seed {task.seed}"
-            told = functools.partial(watch, task) if watch else fit.bar(label)
-            start = time.monotonic()
-            results[task.name, task.seed], reused = train(task, told)
-            announce(label, reused, time.monotonic() - start)
-        return results
-
-    def _spread(self, tasks: list[Task], executor: Executor, threads: int) -> dict[tuple[str, int], Run]:
-        results, failures = {}, []
-        waiting = {executor.submit(train_quietly, task, threads): task for task in tasks}
-        for future in as_completed(waiting):
-            task = waiting[future]
-            try:
-                run, reused, seconds = future.result()
-            except Exception as error:  # the others go on; it is raised below
-                failures.append(error)
-                print(f"{task.name} seed {task.seed}: failed: {error}", flush=True)
-                continue
-            results[task.name, task.seed] = run
-            announce(f"[{len(results)}/{len(tasks)}] {task.name} seed {task.seed}", reused, seconds)
+        wanted = [task.id for task in tasks]
+        results, failures = self._spread(tasks, executor, threads) if executor else self._in_turn(tasks, watch)
         if failures:
             raise failures[0]
-        return results
+        self.runs = [results[id] for id in wanted]
+        return self
+
+    def _in_turn(self, tasks: list[Task], watch: Observer | None) -> tuple[dict[str, Run], list[Exception]]:
+        results, failures = {}, []
+        for task in tasks:
+            told = functools.partial(watch, task) if watch else fit.bar(task.label)
+            start = time.monotonic()
+            try:
+                results[task.id], reused = train(task, told)
+                announce(task.label, reused, time.monotonic() - start)
+            except Exception as error:  # the others go on; run() raises it
+                failures.append(error)
+                print(f"{task.label}: failed: {error}", flush=True)
+        return results, failures
+
+    def _spread(self, tasks: list[Task], executor: Executor, threads: int) -> tuple[dict[str, Run], list[Exception]]:
+        """Each different training once, and stages before the arms that share them: no two want one folder."""
+        stages = [task.before for task in tasks if task.before]
+        results, failures = self._spread(stages, executor, threads) if stages else ({}, [])
+        different = {task.id: task for task in reversed(tasks)}
+        waiting = {executor.submit(train_quietly, task, threads): id for id, task in reversed(different.items())}
+        try:
+            for number, future in enumerate(as_completed(waiting), 1):
+                label = f"[{number}/{len(waiting)}] {different[waiting[future]].label}"
+                try:
+                    results[waiting[future]], reused, seconds = future.result()
+                    announce(label, reused, seconds)
+                except Exception as error:  # the others go on; run() raises it
+                    failures.append(error)
+                    print(f"{label}: failed: {error}", flush=True)
+        finally:
+            for future in waiting:  # after Ctrl-C: what has not begun is not begun
+                future.cancel()
+        return results, failures
 
     @functools.cached_property
     def scores(self) -> pd.DataFrame:
         """All scores in one long table, arms under the names that this study gives them."""
         names = [task.name for task in self.tasks()]
+        if len(self.runs) != len(names):
+            raise InvalidRun("study", f"{len(names)} finished runs", str(len(self.runs)), "call run() first")
         tables = zip(self.runs, names, strict=True)
         named = [run.scores().assign(arm=name, seed=run.seed, run=f"{run.name}/{run.id}") for run, name in tables]
         return pd.concat(named, ignore_index=True)
 
     def table(self) -> pd.DataFrame:
         """Mean and spread over seeds as text: one row an arm, the metrics of the method's TABLE as columns."""
-        return compare.table(self.scores, method.module(self.arms[self.main].method).TABLE)
+        return compare.table(self.scores, card(self.arms[self.main].method).TABLE)
 
     def differences(self, metric: str) -> pd.DataFrame:
         """The paired difference of the first arm from every other in one metric, with interval and p."""
@@ -335,8 +363,14 @@ class Study:
 
     def claims(self) -> list[dict[str, Any]]:
         """The verdicts on the method's claims, as far as the arms that they name are in the study."""
-        claims = method.module(self.arms[self.main].method).CLAIMS
+        claims = card(self.arms[self.main].method).CLAIMS
         return [c.judge(self.scores, self.main) for c in claims if c.other is None or c.other in self.arms]
+
+
+def under(arm: Arm, budget: Mapping[str, Any]) -> Arm:
+    """The arm and the stages before it with this budget under their own."""
+    before = under(arm.before, budget) if arm.before else None
+    return dataclasses.replace(arm, budget={**budget, **arm.budget}, before=before)
 
 
 def announce(label: str, reused: bool, seconds: float) -> None:

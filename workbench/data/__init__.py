@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -19,9 +20,9 @@ from workbench.errors import unknown
 class Cases:
     """Items of one split, held in memory.
 
-    `tensors` have the item first; uint8 ones are pixels, handed out as float32 in [0, 1], all others as they are. `table`
-    has one entry an item in every column: `case` (an id without identity), `group` (what must not be split: a patient, a
-    lesion, a block) and whatever else belongs beside the scores.
+    `tensors` have the item first; uint8 ones are pixels, handed out as float32 in [0, 1], all others as they are.
+    `table` has one entry an item in every column: `case` (an id without identity), `group` (what must not be split: a
+    patient, a lesion, a block) and whatever else belongs beside the scores.
     """
 
     tensors: dict[str, Tensor]
@@ -40,8 +41,8 @@ class Cases:
 class Data:
     """A data set split into train, valid (for choosing settings) and test (touched once, at the end).
 
-    `spec` holds what a method must know to be built for it (`size`, `regions`, ...); `shown` names the inputs and targets
-    that are kept to look at; `aside` lists unreadable files with reasons.
+    `spec` holds what a method must know to be built for it (`size`, `regions`, ...); `shown` names the inputs and
+    targets that are kept to look at; `aside` lists unreadable files with reasons.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Data:
     shown: tuple[str, ...] = ()
     aside: list[tuple[str, str]] = field(default_factory=list)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Twelve hex digits of all the pixels and tables: equal data, equal fingerprint."""
         digest = hashlib.sha256()

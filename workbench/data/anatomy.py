@@ -1,8 +1,8 @@
 """Colour anatomy: grey image in, colour image out, with a foreground and a background painted black or white.
 
-`phantom()` draws bodies whose organs come in pairs of equal grey and different colour, told apart by texture or by position;
-`samples()` cuts blocks from the colour medical images that scikit-image carries; `load(root)` reads a folder of colour images.
-All three return `Data` whose batches hold
+`phantom()` draws bodies whose organs come in pairs of equal grey and different colour, told apart by texture or by
+position; `samples()` cuts blocks from the colour medical images that scikit-image carries; `load(root)` reads a
+folder of colour images. All three return `Data` whose batches hold
 
     image       (B, 1, H, W)  the grey input: Rec. 601 luma of the target, in [0, 1]
     target      (B, 3, H, W)  sRGB, in [0, 1]
@@ -14,7 +14,8 @@ All three return `Data` whose batches hold
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -38,14 +39,14 @@ class Options(Config):
     size: Count = 64  # side of the square images, pixels
     train: Count = 96  # images to train on (card: tiny preset)
     test: Count = 24  # images to test on, each on black and on white (card: tiny preset)
-    valid: Natural = 12  # images for choosing settings, apart from both (inferred)
+    valid: Count = 12  # images for choosing settings, apart from both (inferred)
     background: Literal["both", "black", "white", "keep"] = "both"  # what is painted outside the foreground
     data_seed: Natural = 0  # which phantoms are drawn; how a folder is split
 
 
 @dataclass
 class Slice:
-    """One colour image (H, W, 3) in [0, 1], its foreground (H, W) bool, class shares (K,), and what it must not be split from."""
+    """One colour image (H, W, 3) in [0, 1], its foreground (H, W) bool, class shares (K,), and its group."""
 
     color: np.ndarray
     foreground: np.ndarray
@@ -56,7 +57,7 @@ class Slice:
 
 # ---------------------------------------------------------------- phantom
 
-# Three pairs of organs. Both of a pair have the same luma; each offset has no luma of its own, so that grey tells nothing.
+# Three pairs of organs. Both of a pair have the same luma and the offsets have none, so that grey tells nothing.
 PAIRS = (
     # luma, offset of one, offset of the other, how they are told apart
     (0.38, (0.26, -0.12, -0.06), (-0.10, -0.03, 0.42), "texture"),
@@ -68,7 +69,7 @@ CLASSES = 2 * len(PAIRS) + 1
 
 
 def phantom(options: Options = Options()) -> Data:
-    """Bodies with 3 to 5 organs on black or white with clutter. No case shares its random numbers with another split."""
+    """Bodies with 3 to 5 organs, on black or white with clutter; no two cases share their random numbers."""
     counts = {"train": options.train, "valid": options.valid, "test": options.test}
     splits = {}
     for number, (name, count) in enumerate(counts.items()):
@@ -152,9 +153,10 @@ def add_clutter(rng: np.random.Generator, image: np.ndarray, foreground: np.ndar
 def samples(options: Options = Options()) -> Data:
     """Blocks of scikit-image's `retina.jpg` (fundus) and `ihc.png` (stained colon): real colours, no download.
 
-    Each image is cut into a left part to train on, a middle strip to choose settings on and a right part to test on, with a gap
-    of half a block between them. Tissue fills nearly every block, so each is trimmed by a smooth random outline, as an organ would
-    be: that outline and the tissue together are the foreground, and everything else is background.
+    Each image is cut into a left part to train on, a middle strip to choose settings on and a right part to test on,
+    with a gap of half a block between them. Tissue fills nearly every block, so each is trimmed by a smooth random
+    outline, as an organ would be: that outline and the tissue together are the foreground, and everything else is
+    background.
     """
     from skimage import data, transform
 
@@ -181,7 +183,7 @@ def strips(picture: np.ndarray, size: int) -> dict[str, np.ndarray]:
 
 
 def blocks(area: np.ndarray, options: Options, name: str, number: int, split: str) -> Iterator[Slice]:
-    """The blocks of one part, half overlapping for training and apart for testing; those with little tissue are left out."""
+    """The blocks of one part that hold tissue, half overlapping for training and apart for testing."""
     size, step = options.size, options.size // (1 if split == "test" else 2)
     tissue = np.abs(area - border_color(area, name)).max(-1) > 0.12
     tissue = ndimage.binary_erosion(ndimage.binary_closing(tissue, iterations=2), iterations=3)
@@ -225,22 +227,19 @@ class Entry:
 def load(root: str | Path, options: Options = Options()) -> Data:
     """Colour images below a folder: PNG, JPEG, TIFF, DICOM, several pages too, and raw planes of the Visible Human.
 
-    Each is fitted into a square. `images/` with `masks/` (same stems) gives the foreground; otherwise it is told from the colour of
-    the border. A `labels.csv` names groups that stay together (`patient`, `lesion_id` or `group`) and classes (`label` or `dx`).
-    Without it, files in the order of their names are kept together in contiguous blocks, neighbouring blocks one file apart.
-    Files that cannot be read are set aside with the reason.
+    Each is fitted into a square. `images/` with `masks/` (same stems) gives the foreground; otherwise it is told from
+    the colour of the border. A `labels.csv` names groups that stay together (`patient`, `lesion_id` or `group`) and
+    classes (`label` or `dx`). Without it, files in the order of their names are kept together in contiguous blocks,
+    neighbouring blocks one file apart. Files that cannot be read are set aside with the reason.
 
     Raises:
         InvalidImage: no folder, no readable colour image, or too few for three splits.
     """
     root = Path(root)
-    splits = deal(entries(root), options)
-    made, aside = {}, []
+    splits, aside = readable(root, options)
+    made = {}
     for name, chosen in splits.items():
-        by_path = {entry.path: entry for entry in chosen}
-        pages, bad = io.read_many(by_path, lambda path, known=by_path: list(slices_of(known[path], root, options)))
-        made[name] = cases([one for page in pages for one in page], options, every=name != "train")
-        aside += bad
+        made[name] = cases([one for _, pages in chosen for one in pages], options, every=name != "train")
     return Data(
         root.name, **made, spec={"size": options.size, "regions": regions_of(made["train"])}, shown=SHOWN, aside=aside
     )
@@ -257,12 +256,13 @@ def entries(root: Path) -> list[Entry]:
     paths = sorted(raw or io.list_images(folder), key=natural)
     masks = dict(io.pairs(root)) if (root / "masks").is_dir() else {}
     labels = read_table(root / "labels.csv") if (root / "labels.csv").is_file() else {}
+    cryosections = all(VISIBLE_HUMAN.fullmatch(path.stem) for path in paths)
     classes = sorted({row.get("label", row.get("dx", "")) for row in labels.values()} or {""})
     found = []
     for number, path in enumerate(paths):
-        row = labels.get(path.stem, {})
+        row = row_of(path, labels, folder, root) if labels else {}
         group = row.get("patient") or row.get("lesion_id") or row.get("group") or block(number, len(paths))
-        if VISIBLE_HUMAN.fullmatch(path.stem):
+        if cryosections:
             region = np.eye(8)[number * 8 // len(paths)]
         else:
             region = np.eye(len(classes))[classes.index(row.get("label", row.get("dx", classes[0])))]
@@ -271,7 +271,7 @@ def entries(root: Path) -> list[Entry]:
 
 
 def natural(path: Path) -> list:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
 
 
 def block(number: int, count: int) -> str:
@@ -281,26 +281,60 @@ def block(number: int, count: int) -> str:
 
 
 def read_table(path: Path) -> dict[str, dict[str, str]]:
-    """labels.csv by the stem of the image; the image's column is `file`, `image_id` or `image`."""
+    """labels.csv by the image's path without extension, and by its bare name where no other row has that.
+
+    The image's column is `file`, `image_id` or `image`.
+    """
     rows = io.read_labels(path, columns=())
     key = next((name for name in ("file", "image_id", "image") if rows and name in rows[0]), None)
     if key is None:
         found = ", ".join(rows[0]) if rows else "no rows"
         raise InvalidImage(path.name, "a column file, image_id or image", found, "name the column of the images")
-    return {Path(row[key]).stem: row for row in rows}
+    named = [(bare(Path(row[key])), row) for row in rows]
+    counts = Counter(path.name for path, _ in named)
+    short = {path.name: row for path, row in named if counts[path.name] == 1}
+    return short | {path.as_posix(): row for path, row in named}
 
 
-def deal(found: list[Entry], options: Options) -> dict[str, list[Entry]]:
-    """Whole groups to train, valid and test in the proportion of the counts asked for, and from each the count asked for."""
+def row_of(path: Path, labels: dict[str, dict[str, str]], *folders: Path) -> dict[str, str]:
+    """The row of an image: by its path below one of the folders, else by its name; an empty one where there is none."""
+    keys = [bare(path.relative_to(folder)).as_posix() for folder in folders] + [bare(path).name]
+    return next((labels[key] for key in keys if key in labels), {})
+
+
+def bare(path: Path) -> Path:
+    """A path without the extension of an image; the dots of DICOM identifiers stay."""
+    return path.parent / io.kind.stem(path).removesuffix(".raw")
+
+
+def readable(root: Path, options: Options) -> tuple[dict[str, list[tuple[Entry, list[Slice]]]], list[tuple[str, str]]]:
+    """The files of each split with their slices, and those set aside; dealt anew where a split would lose all its own."""
+    found, aside = entries(root), []
+    while True:
+        splits = deal(found, options, aside)
+        known = {entry.path: entry for chosen in splits.values() for entry in chosen}
+        pages, bad = io.read_many(known, lambda path, known=known: (path, list(slices_of(known[path], root, options))))
+        read, aside = dict(pages), aside + bad
+        kept = {name: [(e, read[e.path]) for e in chosen if e.path in read] for name, chosen in splits.items()}
+        if all(kept.values()):
+            return kept, aside
+        found = [entry for entry in found if entry.path in read or entry.path not in known]
+
+
+def deal(found: list[Entry], options: Options, aside: Sequence[tuple[str, str]] = ()) -> dict[str, list[Entry]]:
+    """Whole groups dealt to train, valid and test in proportion to the counts asked for, then so many of each."""
     wanted = {"test": options.test, "train": options.train, "valid": options.valid}
     groups = sorted({entry.group for entry in found})
     if len(groups) < 3:
         remedy = "give a folder with at least 3 images of different patients; ten or more make sense"
-        raise InvalidImage("the folder", "at least 3 groups of images", f"{len(found)} in {len(groups)}", remedy)
+        refused = "".join(f", and {name} that cannot be read ({reason})" for name, reason in aside[:1])
+        counts = f"{len(found)} in {len(groups)}{refused}"
+        raise InvalidImage("the folder", "at least 3 groups of images", counts, remedy)
     order = np.random.default_rng(options.data_seed).permutation(len(groups))
     edges = np.cumsum([0, *wanted.values()]) / sum(wanted.values()) * len(groups)
-    edges = np.maximum(np.round(edges).astype(int), [0, 1, 2, 3])
-    edges = np.minimum(edges, len(groups) - np.array([3, 2, 1, 0]))
+    ranks = np.arange(4)  # every split gets a group, however uneven the counts
+    edges = np.maximum.accumulate(np.round(edges).astype(int) - ranks) + ranks
+    edges = np.minimum(edges, len(groups) - ranks[::-1])
     splits = {}
     for name, first, last in zip(wanted, edges, edges[1:], strict=False):
         chosen = {groups[i] for i in order[first:last]}
@@ -332,7 +366,7 @@ def slices_of(entry: Entry, root: Path, options: Options) -> Iterator[Slice]:
 
 
 def foreground_of(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool from a mask file: the white of a black-and-white picture, soft edges and grey palettes too, or labels above 0."""
+    """(H, W) bool from a mask file: the white of a black-and-white picture, grey palettes too, or labels above 0."""
     labels, shown = io.read_mask(path, shape), io.read_image(path)
     grey = shown if shown.ndim == 2 else shown[..., 0] if not np.ptp(shown, axis=-1).any() else None
     return grey > 0.5 if grey is not None and grey.max() > 0.5 else labels > 0
@@ -372,21 +406,18 @@ def fitted_mask(mask: np.ndarray, size: int) -> np.ndarray:
 
 
 def check(root: str | Path, options: Options = Options()) -> Iterator[str]:
-    """What `load` would make of a folder, line by line: each file's case id, split and group, or why it is set aside."""
+    """What `load` would make of a folder: each file's case id, split and group, or why it is set aside."""
     root = Path(root)
-    splits = deal(entries(root), options)
-    count, bad = 0, []
+    splits, aside = readable(root, options)
+    count = 0
     for name, chosen in splits.items():
-        by_path = {entry.path: entry for entry in chosen}
-        pages, aside = io.read_many(by_path, lambda path, known=by_path: list(slices_of(known[path], root, options)))
-        bad += aside
-        for entry, slices in zip((e for e in chosen if e.path.name not in dict(aside)), pages, strict=True):
-            for one in slices:
+        for entry, pages in chosen:
+            for one in pages:
                 count += 1
                 yield f"{one.case}  {name:<5}  {entry.group:<24}  {entry.path.relative_to(root)}"
-    for name, reason in bad:
+    for name, reason in aside:
         yield f"set aside: {name}: {reason}"
-    yield f"{count} colour images can be used, {len(bad)} files are set aside"
+    yield f"{count} colour images can be used, {len(aside)} files are set aside"
 
 
 # ---------------------------------------------------------------- foreground, background, cases
@@ -400,8 +431,9 @@ def border(color: np.ndarray) -> np.ndarray:
 def stained(color: np.ndarray) -> np.ndarray:
     """(H, W) bool: tissue told from background by Otsu's threshold (inferred).
 
-    Where the border is light (a slide, skin) tissue is what absorbs, by its darkest channel; where it is dark (a fundus, a
-    cryosection in its block) tissue is what differs from the border's colour. Holes under 1 % of the image are filled.
+    Where the border is light (a slide, skin) tissue is what absorbs, by its darkest channel; where it is dark (a
+    fundus, a cryosection in its block) tissue is what differs from the border's colour. Holes under 1 % of the image
+    are filled.
     """
     from skimage.filters import threshold_otsu
     from skimage.morphology import remove_small_holes

@@ -10,13 +10,19 @@ from torch.nn import functional as F
 Kind = Literal["wasserstein", "lsgan", "bce"]
 
 
+def full(scores: Tensor) -> Tensor:
+    """In float32 at least: the mean of bf16 scores would lose the small differences that critics live on."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
 def critic_loss(real: Tensor, fake: Tensor, kind: Kind = "wasserstein") -> Tensor:
     """What a critic minimises, a scalar, from its scores of real and generated images (any shape).
 
     wasserstein: E[D(fake)] - E[D(real)] (arXiv 1701.07875, eq. 2); lsgan: half of E[(D(real) - 1)^2] + E[D(fake)^2]
-    (arXiv 1611.04076, eq. 9 with a=0, b=1); bce: cross entropy of the scores as logits (arXiv 1406.2661), halved likewise.
+    (arXiv 1611.04076, eq. 9 with a=0, b=1); bce: cross entropy of the scores as logits (arXiv 1406.2661), halved
+    likewise.
     """
-    real, fake = real.float(), fake.float()
+    real, fake = full(real), full(fake)
     if kind == "wasserstein":
         return fake.mean() - real.mean()
     if kind == "lsgan":
@@ -26,7 +32,7 @@ def critic_loss(real: Tensor, fake: Tensor, kind: Kind = "wasserstein") -> Tenso
 
 def generator_loss(fake: Tensor, kind: Kind = "wasserstein") -> Tensor:
     """What a generator minimises, a scalar: -E[D(fake)], E[(D(fake) - 1)^2], or the non-saturating cross entropy."""
-    fake = fake.float()
+    fake = full(fake)
     if kind == "wasserstein":
         return -fake.mean()
     return (fake - 1).square().mean() if kind == "lsgan" else F.softplus(-fake).mean()
@@ -42,9 +48,9 @@ def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, fake: Tens
     """
     mix = mix.view(-1, *[1] * (real.ndim - 1))
     between = (mix * real.detach() + (1 - mix) * fake.detach()).requires_grad_(True)
-    scores = score(between).float().flatten(1).mean(1)
+    scores = full(score(between)).flatten(1).mean(1)
     (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
-    return (gradient.float().flatten(1).norm(2, dim=1) - 1).square().mean()
+    return (full(gradient).flatten(1).norm(2, dim=1) - 1).square().mean()
 
 
 def clip_weights(critic: nn.Module, limit: float) -> None:

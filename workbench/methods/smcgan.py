@@ -5,11 +5,12 @@ foreground and a second critic that sees images with the background masked away,
 the anatomy.
 
 Source: Zhang, Li, Shin: Robust Medical Image Colorization with Spatial Mask-Guided Generative Adversarial Network,
-Bioengineering 2022, 9(12), 721, doi 10.3390/bioengineering9120721. No official code is known. This is a reconstruction:
-the two branches, the two critics and the terms color, gan1 and gan2 are stated; layer sizes, weights, rates and the
-supervision of the mask are inferred from the paper's reference list (SMSR and DGNet for Gumbel masks, WGAN-GP, PatchGAN).
-Known faults: without supervision of the mask, M -> 0 blinds the second critic and is optimal; `mask_loss` prevents it.
-Released trainers of the cited sparse-mask family never advance tau; here it follows the epoch.
+Bioengineering 2022, 9(12), 721, doi 10.3390/bioengineering9120721. No official code is known. This is a
+reconstruction: the two branches, the two critics and the terms color, gan1 and gan2 are stated; layer sizes, weights,
+rates and the supervision of the mask are inferred from the paper's reference list (SMSR and DGNet for Gumbel masks,
+WGAN-GP, PatchGAN). Known faults: without supervision of the mask, M -> 0 blinds the second critic and is optimal;
+`mask_loss` prevents it. Released trainers of the cited sparse-mask family never advance tau; here it follows the
+epoch.
 """
 
 import warnings
@@ -101,7 +102,8 @@ class MaskedGenerator(nn.Module):
 def soft_mask(logits: Tensor, noise: Tensor | None, tau: float) -> Tensor:
     """M = softmax((z + g) / tau)[foreground], (B, 1, H, W), from logits z (B, 2, H, W).
 
-    `noise` is uniform in [0, 1), of the shape of z, or none; g = -log(-log(u)) is Gumbel noise (arXiv 1611.00712). Source: inferred, as in SMSR and DGNet.
+    `noise` is uniform in [0, 1), of the shape of z, or none; g = -log(-log(u)) is Gumbel noise (arXiv 1611.00712).
+    Source: inferred, as in SMSR and DGNet.
     """
     z = logits.float()
     if noise is not None:

@@ -45,8 +45,8 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Two upsamplings with the encoder's features added, then conv7 to `channels`: features -> (B, channels, H, W).
 
-    Nearest upsampling before a convolution leaves no checkerboard; the added features spare the bottleneck the grey values,
-    which every floor has for nothing (both inferred).
+    Nearest upsampling before a convolution leaves no checkerboard; the added features spare the bottleneck the grey
+    values, which every floor has for nothing (both inferred).
     """
 
     def __init__(self, base: int, channels: int) -> None:

@@ -130,8 +130,9 @@ class Comparison:
 
     def view(self) -> pn.Row:
         choice = pn.Row(frame.muted("Metric"), self.cases.metric, margin=(8, 12, 4, 12))
-        parts = [choice, self.cases.table, self.cases.keys]
-        side = pn.Column(*parts, styles=frame.CARD, width=370, sizing_mode="stretch_height", margin=(0, 16, 0, 0))
+        look = {"styles": frame.CARD, "width": 370, "sizing_mode": "stretch_height", "margin": (0, 16, 0, 0)}
+        side = pn.Column(choice, self.cases.keys, **look)
+        pn.state.onload(lambda: side.append(self.cases.table))  # the pictures first, which are drawn in half the time
         return pn.Row(side, self.board, css_classes=["workbench-page"], margin=(14, 20), **frame.STRETCH)
 
 
