@@ -91,7 +91,7 @@ def test_survey_sets_aside_what_cannot_be_shown_and_says_why(found):
     assert "unfinished" in why[0]
     assert "scores.parquet" in why[1] and "unreadable" in why[1]
     assert "color.npy" in why[2]
-    assert "4 cases, found 3" in why[3]
+    assert "target.npy: expected 4 cases" in why[3]
     assert "index.json" in why[4]
 
 
@@ -321,6 +321,21 @@ def test_steps_follow_the_table_as_it_is_sorted_and_stop_at_its_ends(found):
     assert page.cases.case == psnr.index[0]
     page.cases.step(50)
     assert page.cases.case == psnr.index[-1]
+
+
+def test_worst_first_stays_worst_first_under_another_metric(found):
+    page = colorizations.Comparison(usable(found))
+    page.cases.table.sorters = [{"field": "B", "dir": "asc"}]
+    page.cases.metric.value = "mae"
+    assert page.cases.table.sorters == [{"field": "B", "dir": "desc"}]
+    scores = views.scores(page.b.value)["mae"]
+    assert page.cases.shared[page.cases.order()[0]] == scores.idxmax()
+    page.cases.metric.value = "leakage"
+    assert page.cases.table.sorters == [{"field": "B", "dir": "desc"}]
+    page.cases.metric.value = "ssim"
+    assert page.cases.table.sorters == [{"field": "B", "dir": "asc"}]
+    rank = views.scores(page.b.value)["ssim"].rank()[page.cases.case]
+    assert f"{rank:.0f} of 8" in page.board.texts["place"]
 
 
 def test_a_click_selects_and_a_second_click_does_not_lose_the_case(found):

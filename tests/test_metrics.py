@@ -102,9 +102,10 @@ def test_ssim_of_the_foreground_has_its_windows_centred_there():
         assert metrics.structure(image, target, mask)[b].item() == pytest.approx(np.mean(values), abs=1e-4)
 
 
-def test_ssim_range_is_one():
-    image, target, _ = pictures()
-    assert (metrics.structure(image, target) - metrics.structure(255 * image, 255 * target)).abs().max() > 0.01
+def test_ssim_of_constant_images_knows_the_range():
+    one, other = torch.full((1, 3, 12, 12), 0.01), torch.full((1, 3, 12, 12), 0.03)
+    expected = (2 * 0.01 * 0.03 + 0.01**2) / (0.01**2 + 0.03**2 + 0.01**2)  # C1 = (0.01 x range 1)^2
+    assert metrics.structure(one, other).item() == pytest.approx(expected, abs=1e-4)
 
 
 # ---------------------------------------------------------------- leakage and overlap
@@ -135,8 +136,14 @@ def test_leakage_takes_colours_out_of_range_as_shown():
 
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
-    [([1, 1, 0, 0], [0, 1, 1, 0], 1 / 3), ([1, 1, 0, 0], [1, 1, 0, 0], 1), ([1, 0, 0, 0], [0, 0, 1, 1], 0)]
-    + [([0, 0, 0, 0], [0, 0, 0, 0], 1), ([1, 0, 0, 0], [0, 0, 0, 0], 0), ([0.6, 0.4, 0, 0], [1, 1, 0, 0], 0.5)],
+    [
+        ([1, 1, 0, 0], [0, 1, 1, 0], 1 / 3),
+        ([1, 1, 0, 0], [1, 1, 0, 0], 1),
+        ([1, 0, 0, 0], [0, 0, 1, 1], 0),
+        ([0, 0, 0, 0], [0, 0, 0, 0], 1),
+        ([1, 0, 0, 0], [0, 0, 0, 0], 0),
+        ([0.6, 0.4, 0, 0], [1, 1, 0, 0], 0.5),
+    ],
 )
 def test_iou_by_hand(one, other, expected):
     masks = [torch.tensor(m, dtype=torch.float32).view(1, 1, 2, 2) for m in (one, other)]

@@ -13,7 +13,7 @@ from workbench import runs
 from workbench.errors import WorkbenchError
 
 Pairs = Annotated[UseAppendAction[tuple[str, ...]], arg(name="p", aliases=["-p"], metavar="KEY=VALUE")]
-Preset = Literal["tiny", "demo", "paper"]
+Preset = Annotated[str, arg(metavar="{tiny,demo,paper}")]  # checked by method.preset, which names the nearest
 app = tyro.extras.SubcommandApp()
 
 

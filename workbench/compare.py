@@ -13,7 +13,7 @@ from workbench.errors import unknown
 if TYPE_CHECKING:
     from workbench.runs import Run
 
-LOWER_IS_BETTER = ("mae", "mse", "fg_mae", "leakage", "ciede2000")
+LOWER_IS_BETTER = ("mae", "mse", "fg_mae", "fg_mse", "leakage", "ciede2000")
 NOT_METRICS = ("case", "group", "arm", "seed", "run", "background", "label", "split")
 
 

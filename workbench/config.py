@@ -16,16 +16,20 @@ from workbench.errors import InvalidParameter, unknown
 
 @dataclass(frozen=True)
 class Bound:
-    """Values from `low` to `high`; `low` itself is refused where `open`."""
+    """Values from `low` to `high`; `low` itself is refused where `open`, and what is no multiple of `step`."""
 
     low: float = -math.inf
     high: float = math.inf
     open: bool = False
+    step: int = 1
 
     def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high and not (self.open and value == self.low)
+        inside = self.low <= value <= self.high and not (self.open and value == self.low)
+        return inside and (self.step == 1 or value % self.step == 0)
 
     def __str__(self) -> str:
+        if self.step > 1:
+            return f"of {self.step}, {2 * self.step}, {3 * self.step}, ..."
         if self.high < math.inf:
             return f"in {'(' if self.open else '['}{self.low:g}, {self.high:g}]"
         return f"above {self.low:g}" if self.open else f"of at least {self.low:g}"
@@ -36,6 +40,7 @@ Natural = Annotated[int, Bound(0)]
 Positive = Annotated[float, Bound(0, open=True)]
 Weight = Annotated[float, Bound(0)]
 Fraction = Annotated[float, Bound(0, 1)]
+Side = Annotated[int, Bound(16, step=16)]  # of an image: all networks halve it up to four times and double it again
 
 
 @dataclass(frozen=True)

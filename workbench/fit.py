@@ -54,6 +54,9 @@ ASIDE = ("device", "workers", "save_every")  # settings that do not change a res
 class Stopped(KeyboardInterrupt):
     """Stopped by Ctrl-C, the Stop button or a scheduler; the checkpoint is saved and the run can be resumed."""
 
+    def _render_traceback_(self) -> list[str]:  # what IPython shows in place of a traceback
+        return [str(self)]
+
 
 @dataclass
 class Progress:

@@ -144,7 +144,7 @@ class Run:
 
         try:
             return pd.read_parquet(self.path / "scores.parquet")
-        except (OSError, ValueError) as error:
+        except Exception as error:  # damaged bytes make pandas raise anything, TypeError and KeyError too
             found = "none" if isinstance(error, FileNotFoundError) else "something unreadable"
             raise InvalidRun(self.path / "scores.parquet", "a table of scores", found, "run it again") from error
 

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from workbench import compare, config, data, fit, method, provenance, runs
+from workbench import compare, config, data, evaluate, fit, method, provenance, runs
 from workbench.errors import InvalidParameter, InvalidRun, unknown
 from workbench.fit import Budget
 from workbench.runs import Run
@@ -131,11 +131,12 @@ class Task:
         """The method's settings; those that the data decides (image size, number of classes) come from the data."""
         cls = method.method_class(self.arm.method).Config
         known = {f.name for f in dataclasses.fields(cls)}
-        return cls(**{k: v for k, v in self.data.spec.items() if k in known} | dict(self.arm.config))
+        (own,) = config.split(self.arm.config, cls)
+        return cls(**{k: v for k, v in self.data.spec.items() if k in known} | own)
 
     @property
     def budget(self) -> Budget:
-        budget = Budget(**self.arm.budget)
+        budget = Budget(**config.split(self.arm.budget, Budget)[0])
         precision = fit.find_precision(budget.precision, fit.find_device(budget.device))
         return dataclasses.replace(budget, precision=precision)
 
@@ -151,10 +152,15 @@ class Task:
     def id(self) -> str:
         return runs.identity(self.request())
 
+    @property
+    def finished(self) -> bool:
+        return Run(runs.folder(self.root, self.arm.method, self.id)).state == "done"
+
     def request(self) -> dict[str, Any]:
         """What the run's id is a hash of: everything that changes its result, and nothing else."""
         budget = {k: v for k, v in dataclasses.asdict(self.budget).items() if k not in fit.ASIDE}
-        chosen = data.module(self.kind).Options(**{**self.options, **self.arm.data})
+        group = data.module(self.kind).Options
+        chosen = group(**config.split({**self.options, **self.arm.data}, group)[0])
         options = {k: v for k, v in dataclasses.asdict(chosen).items() if k != "root"}  # a path may hold a name
         return {
             "method": self.arm.method, "config": dataclasses.asdict(self.config), "budget": budget, "seed": self.seed,
@@ -181,8 +187,8 @@ def train(task: Task, watch: fit.Watch | None = None) -> tuple[Run, bool]:
             take(model, before, task.arm.take)
         if fit.rank() == 0:
             runs.write_json(run.path / "env.json", environment(task))
-        train, valid = task.data.train, task.data.valid
-        fit.fit(model, train, task.budget, seed=task.seed, valid=valid, folder=run.path, watch=watch)
+        source, budget = task.data, task.budget
+        fit.fit(model, source.train, budget, seed=task.seed, valid=source.valid, folder=run.path, watch=watch)
         if fit.rank() == 0:
             finish(run, model, task, time.monotonic() - start)
     return run, False
@@ -193,11 +199,12 @@ def take(model: method.Method, before: Run, parts: tuple[str, ...]) -> None:
     from safetensors.torch import load_file
 
     weights = {k: v for k, v in load_file(before.path / "weights.safetensors").items() if k.startswith(parts)}
+    shapes = {key: value.shape for key, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
     missing = [part for part in parts if not any(key.startswith(part) for key in weights)]
-    unmatched = set(weights) - set(model.state_dict())
-    if missing or unmatched:
-        names = sorted({key.split(".")[0] for key in model.state_dict()})
-        found = ", ".join(missing or sorted(unmatched)[:3])
+    unmatched = [key for key, value in weights.items() if shapes.get(key) != value.shape]
+    if missing or unmatched or not parts:
+        names = sorted({key.split(".")[0] for key in shapes})
+        found = ", ".join(missing or unmatched[:3]) or "none"
         raise InvalidParameter("take", f"parts of both stages, such as {', '.join(names)}", found, "name others")
     model.load_state_dict(weights, strict=False)
 
@@ -211,7 +218,7 @@ def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
     """Evaluate on the test cases and write scores, samples, weights and, last of all, `done`."""
     from safetensors.torch import save as serialize
 
-    table, arrays = assess(model, task.data)
+    table, arrays = evaluate.assess(model, task.data)
     runs.save(run.path / "scores.parquet", lambda file: table.to_parquet(file, index=False))
     for key, array in arrays.items():
         runs.save(run.path / "samples" / f"{key}.npy", lambda file, array=array: np.save(file, array))
@@ -222,32 +229,6 @@ def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
     aside = [(hashlib.sha256(os.fsencode(name)).hexdigest()[:10], reason) for name, reason in task.data.aside]
     runs.write_json(run.path / "report.json", {"seconds": round(seconds, 1), "aside": aside})
     runs.save(run.path / "done", lambda file: file.write(b""))
-
-
-PIXELS = ("image", "target", "color")  # in [0, 1]: kept as uint8 with the channels last
-LABELS = ("mask", "foreground")  # whole numbers: kept as uint8
-
-
-def assess(model: method.Method, source: data.Data) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """The table of scores, one row a test case, and the arrays to look at."""
-    scores: dict[str, list] = {}
-    arrays: dict[str, list] = {}
-    for given, prediction, values in fit.evaluate(model, source.test):
-        for key, value in values.items():
-            scores.setdefault(key, []).append(value.float().cpu().numpy())
-        for key, value in ({k: given[k] for k in source.shown} | prediction).items():
-            arrays.setdefault(key, []).append(encoded(key, value))
-    columns = {key: np.concatenate(parts) for key, parts in scores.items()}
-    return pd.DataFrame(source.test.table | columns), {key: np.concatenate(parts) for key, parts in arrays.items()}
-
-
-def encoded(key: str, value: torch.Tensor) -> np.ndarray:
-    """(B, C, H, W) as it is kept: pixels and labels as uint8 (B, H, W) or (B, H, W, 3), anything else as float32."""
-    if key not in PIXELS + LABELS:
-        return value.float().cpu().numpy()
-    value = value.float() * 255 if key in PIXELS else value
-    value = value.round().clamp(0, 255).to(torch.uint8).cpu()
-    return (value[:, 0] if value.shape[1] == 1 else value.movedim(1, -1)).numpy()
 
 
 # ---------------------------------------------------------------- the study
@@ -323,7 +304,7 @@ class Study:
 
     def _spread(self, tasks: list[Task], executor: Executor, threads: int) -> tuple[dict[str, Run], list[Exception]]:
         """Each different training once, and stages before the arms that share them: no two want one folder."""
-        stages = [task.before for task in tasks if task.before]
+        stages = [task.before for task in tasks if task.before and not task.finished]
         results, failures = self._spread(stages, executor, threads) if stages else ({}, [])
         different = {task.id: task for task in reversed(tasks)}
         waiting = {executor.submit(train_quietly, task, threads): id for id, task in reversed(different.items())}

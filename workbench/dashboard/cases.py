@@ -1,6 +1,6 @@
 """The list of cases beside the pictures: a table to sort and click, and keys and buttons for the next and the last."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import pandas as pd
@@ -58,7 +58,7 @@ class CaseList(param.Parameterized):
     def __init__(self, runs: Sequence[Run], names: Sequence[str]) -> None:
         super().__init__()
         self.names, self.runs, self.shared, self.scores = list(names), [], [], []
-        self.metric = frame.select({}, 190)
+        self.metric, self.better = frame.select({}, 190), 1
         self.settings: dict = {"columns": []}  # the table keeps this very object, and reads it when its columns change
         self.table = frame.table(
             pd.DataFrame(),
@@ -100,27 +100,42 @@ class CaseList(param.Parameterized):
 
     def fill(self) -> None:
         """Puts the metric of every run, and the first less the second, into the table."""
-        entries = {views.key(entry): entry for entry in self.runs[0].samples.cases}
-        data = {"case": [key[0] for key in self.shared]}
-        for name in ("group", "background"):
-            values = [str(entries[key].get(name) or "") for key in self.shared]
-            if len(set(values)) > 1:
-                data[name] = values
         metric = self.metric.value
         numbers = {name: table[metric].to_numpy("float32") for name, table in zip(self.names, self.scores)}
         if len(numbers) == 2:
             first, second = numbers.values()
             numbers[" − ".join(self.names)] = first - second
+        data = self.described() | numbers
+        self.arrange(data, numbers)
+        self.table.value = pd.DataFrame(data)
+        self.mark()
+        self.turn(numbers)
+
+    def described(self) -> dict[str, list[str]]:
+        """What the data tells of every case: its id, and group and background where there are several."""
+        entries = {views.key(entry): entry for entry in self.runs[0].samples.cases}
+        told = {name: [str(entries[key].get(name) or "") for key in self.shared] for name in ("group", "background")}
+        return {"case": [key[0] for key in self.shared]} | {k: v for k, v in told.items() if len(set(v)) > 1}
+
+    def arrange(self, data: Iterable[str], numbers: Iterable[str]) -> None:
+        """How the columns look, and that a first click on one with numbers puts the worst case first."""
+        metric = self.metric.value
         worst = "asc" if compare.better(metric) > 0 else "desc"
         numeric = {"headerSortStartingDir": worst, "headerHozAlign": "right", "width": 62}
         special = {name: numeric for name in numbers} | {"background": {"title": "back"}}
         plain = {"resizable": "header"}  # handles between the cells would take clicks that are meant for a row
-        self.settings["columns"] = [{"field": name} | plain | special.get(name, {}) for name in (data | numbers)]
+        self.settings["columns"] = [{"field": name} | plain | special.get(name, {}) for name in data]
         decimals = NumberFormatter(format="0." + "0" * curves.digits(metric), nan_format="–")
         self.table.formatters = dict.fromkeys(numbers, decimals)
         self.table.text_align = dict.fromkeys(numbers, "right")
-        self.table.value = pd.DataFrame(data | numbers)
-        self.mark()
+
+    def turn(self, numbers: Iterable[str]) -> None:
+        """Keeps what was sorted worst first so where the other metric is better the other way round."""
+        better = compare.better(self.metric.value)
+        if better != self.better:
+            self.better, turned = better, {"asc": "desc", "desc": "asc"}
+            sorters = self.table.sorters
+            self.table.sorters = [s | {"dir": turned[s["dir"]]} if s["field"] in numbers else s for s in sorters]
 
     def mark(self) -> None:
         """Selects the row of the case."""

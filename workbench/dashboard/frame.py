@@ -129,8 +129,15 @@ def plot(height: int) -> pn.pane.HoloViews:
 
 
 def table(value: pd.DataFrame, **options) -> pn.widgets.Tabulator:
-    """A table to sort and choose from, not to edit."""
-    look = {"theme": "simple", "show_index": False, "disabled": True, "margin": 0, "stylesheets": [TABLE]}
+    """A table to sort and choose from, not to edit; it scrolls, however many rows it has."""
+    look = {
+        "theme": "simple",
+        "show_index": False,
+        "pagination": None,
+        "disabled": True,
+        "margin": 0,
+        "stylesheets": [TABLE],
+    }
     return pn.widgets.Tabulator(value, **look | options)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from workbench.config import Config, Count, Natural
+from workbench.config import Config, Count, Natural, Side
 from workbench.data import Cases, Data, io
 from workbench.errors import InvalidImage
 
@@ -36,7 +36,7 @@ SHOWN = ("image", "target", "foreground")
 class Options(Config):
     source: Literal["phantom", "samples"] = "phantom"  # what to use where no root is given
     root: str = ""  # a folder of colour images of your own: images/ with masks/ and labels.csv if present
-    size: Count = 64  # side of the square images, pixels
+    size: Side = 64  # side of the square images, pixels
     train: Count = 96  # images to train on (card: tiny preset)
     test: Count = 24  # images to test on, each on black and on white (card: tiny preset)
     valid: Count = 12  # images for choosing settings, apart from both (inferred)
@@ -308,7 +308,7 @@ def bare(path: Path) -> Path:
 
 
 def readable(root: Path, options: Options) -> tuple[dict[str, list[tuple[Entry, list[Slice]]]], list[tuple[str, str]]]:
-    """The files of each split with their slices, and those set aside; dealt anew where a split would lose all its own."""
+    """The files of each split with their slices, and those set aside; dealt anew where a split would lose all files."""
     found, aside = entries(root), []
     while True:
         splits = deal(found, options, aside)

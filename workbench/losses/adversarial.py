@@ -48,7 +48,7 @@ def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, fake: Tens
     """
     mix = mix.view(-1, *[1] * (real.ndim - 1))
     between = (mix * real.detach() + (1 - mix) * fake.detach()).requires_grad_(True)
-    scores = full(score(between)).flatten(1).mean(1)
+    scores = full(score(between)).reshape(len(real), -1).mean(1)
     (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
     return (full(gradient).flatten(1).norm(2, dim=1) - 1).square().mean()
 

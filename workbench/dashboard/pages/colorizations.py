@@ -51,7 +51,7 @@ class Comparison:
         self.limit.param.watch(lambda _: self.rescale(), "value")
         self.outlines.param.watch(lambda _: self.outline(), "value")
         self.cases.param.watch(lambda _: self.draw(), "case")
-        self.cases.table.param.watch(lambda _: self.say(place=self.cases.place()), "sorters")
+        self.cases.table.param.watch(lambda _: self.say(place=self.cases.place()), ["sorters", "value"])
         self.draw()
 
     def choose(self) -> None:

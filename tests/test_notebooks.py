@@ -1,0 +1,115 @@
+"""The notebooks: their form, their run under nbval, and the way that `workbench run` takes them."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from workbench import method, notebooks
+from workbench.errors import InvalidParameter
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+ALL = sorted(FOLDER.glob("*.ipynb"))
+SECTIONS = (
+    "Parameters", "The data", "The idea", "Train the method and its rivals", "Compare", "The paper's table beside ours",
+    "What fails", "Check", "Exercises",
+)  # fmt: skip
+
+
+def code_cells(path: Path) -> list:
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def tags(cell) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_cells_are_few_and_short_and_carry_no_output(path):
+    cells = code_cells(path)
+    assert len(cells) <= 25
+    assert all(len(cell.source.splitlines()) <= 15 for cell in cells)
+    for cell in cells:
+        if "keep_output" in tags(cell):
+            assert "nbval-check-output" in tags(cell) and cell.outputs and cell.execution_count
+        else:
+            assert not cell.outputs and cell.execution_count is None
+    assert sum("nbval-check-output" in tags(cell) for cell in cells) >= 1
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_parameters_have_types_and_comments_and_no_path_is_relative(path):
+    (cell,) = [cell for cell in code_cells(path) if "parameters" in tags(cell)]
+    for line, node in zip(cell.source.splitlines(), ast.parse(cell.source).body, strict=True):
+        assert isinstance(node, ast.AnnAssign) and "  # " in line
+        ast.literal_eval(node.value)
+    assert not any("../" in cell.source for cell in code_cells(path))
+
+
+@pytest.mark.parametrize("name", [name for name, package in method.names().items() if package == "methods"])
+def test_a_method_has_a_notebook_with_the_sections_in_order(name):
+    cells = nbformat.read(notebooks.find(name), as_version=4).cells
+    titles = [line[3:] for cell in cells for line in cell.source.splitlines() if line.startswith("## ")]
+    assert titles == list(SECTIONS)
+
+
+def nbval(path: Path, runs: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", "-q"]
+    command += ["--nbval-cell-timeout", "600", "-c", os.devnull, "--rootdir", str(path.parent), str(path)]
+    env = os.environ | {"WORKBENCH_RUNS": str(runs), "PYTHONPATH": str(FOLDER.parent)}
+    return subprocess.run(command, capture_output=True, text=True, env=env)
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
+def test_notebook_runs_and_its_check_cells_hold(path, tmp_path):
+    done = nbval(path, tmp_path / "runs")
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+@pytest.mark.notebook
+def test_nbval_sees_a_check_that_no_longer_holds(tmp_path):
+    book = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "", "language": ""}})
+    cell = nbformat.v4.new_code_cell("print(1 + 1)", metadata={"tags": ["nbval-check-output", "keep_output"]})
+    cell.execution_count = 1
+    for text, status in (("2\n", 0), ("3\n", 1)):
+        cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
+        book.cells = [cell]
+        nbformat.write(book, tmp_path / "one.ipynb")
+        assert nbval(tmp_path / "one.ipynb", tmp_path).returncode == status
+
+
+def test_unknown_parameters_are_refused_and_settings_are_passed_on():
+    path = notebooks.find("smcgan")
+    passed = notebooks.parameters(path, {"epochs": 2, "lr": 1e-3, "base": 8})
+    assert passed == {"epochs": 2, "settings": {"lr": 1e-3, "base": 8}}
+    with pytest.raises(InvalidParameter, match="did you mean epochs"):
+        notebooks.parameters(notebooks.find("start"), {"epoch": 2})
+    with pytest.raises(InvalidParameter, match="did you mean smcgan"):
+        notebooks.find("smcgam")
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(900)
+def test_workbench_run_leaves_notebook_report_and_table(tmp_path, capsys):
+    small = {"size": 32, "train": 8, "valid": 2, "test": 2, "epochs": 1, "arms": "floors", "base": 4, "critic_base": 4}
+    folder = notebooks.run("smcgan", small, tmp_path)
+    said = capsys.readouterr().out
+    assert "colortable" in said and "fg_psnr" in said and "workbench dashboard" in said
+    assert "SMCGAN" in (folder / "report.html").read_text(encoding="utf-8")
+    executed = json.loads((folder / "notebook.ipynb").read_text(encoding="utf-8"))
+    assert not [o for c in executed["cells"] for o in c.get("outputs", []) if o["output_type"] == "error"]
+
+
+@pytest.mark.notebook
+def test_a_failing_cell_is_told_in_one_line_and_the_notebook_is_kept(tmp_path):
+    with pytest.raises(notebooks.FailedNotebook, match=r"root.*No such|folder|expected") as caught:
+        notebooks.run("smcgan", {"root": str(tmp_path / "nowhere")}, tmp_path / "runs")
+    assert "notebook.ipynb" in str(caught.value) and "\n" not in str(caught.value)
+    assert list((tmp_path / "runs" / "_studies").glob("*/notebook.ipynb"))

@@ -1,0 +1,32 @@
+"""A trained method on the test cases: a row of scores a case, and the arrays that are kept to look at."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from workbench import data, fit, method
+
+PIXELS = ("image", "target", "color")  # in [0, 1]: kept as uint8 with the channels last
+LABELS = ("mask", "foreground")  # whole numbers: kept as uint8
+
+
+def assess(model: method.Method, source: data.Data) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """The table of scores, one row a test case, and the arrays to look at."""
+    scores: dict[str, list] = {}
+    arrays: dict[str, list] = {}
+    for given, prediction, values in fit.evaluate(model, source.test):
+        for key, value in values.items():
+            scores.setdefault(key, []).append(value.float().cpu().numpy())
+        for key, value in ({k: given[k] for k in source.shown} | prediction).items():
+            arrays.setdefault(key, []).append(encoded(key, value))
+    columns = {key: np.concatenate(parts) for key, parts in scores.items()}
+    return pd.DataFrame(source.test.table | columns), {key: np.concatenate(parts) for key, parts in arrays.items()}
+
+
+def encoded(key: str, value: torch.Tensor) -> np.ndarray:
+    """(B, C, H, W) as it is kept: pixels and labels as uint8 (B, H, W) or (B, H, W, 3), anything else as float32."""
+    if key not in PIXELS + LABELS:
+        return value.float().cpu().numpy()
+    value = value.float() * 255 if key in PIXELS else value
+    value = value.round().clamp(0, 255).to(torch.uint8).cpu()
+    return (value[:, 0] if value.shape[1] == 1 else value.movedim(1, -1)).numpy()
