@@ -16,8 +16,8 @@ from workbench.__main__ import main
 from workbench.config import comments
 from workbench.fit import Budget
 
-DATA = "-p size=32 -p train=8 -p valid=2 -p test=2".split()
-BUDGET = "-p epochs=1 -p valid_every=0 -p precision=float32 -p device=cpu".split()
+DATA = ["-p", "size=32", "-p", "train=8", "-p", "valid=2", "-p", "test=2"]
+BUDGET = ["-p", "epochs=1", "-p", "valid_every=0", "-p", "precision=float32", "-p", "device=cpu"]
 TINY = [*DATA, *BUDGET, "-p", "base=4"]
 
 
@@ -67,7 +67,7 @@ def test_list_shows_methods_baselines_and_runs(root, capsys):
     assert "gan/empty" in out and "broken: " in out and ": 2\n" in out
 
 
-def test_fit_trains_once_and_then_finds_it_again(root, capsys):
+def test_fit_trains_once_and_then_finds_it_again(root, tmp_path, capsys):
     main(["fit", "gan", *TINY])
     first = capsys.readouterr()
     (run,) = runs.find(root)
@@ -75,8 +75,8 @@ def test_fit_trains_once_and_then_finds_it_again(root, capsys):
     assert run.config["config"]["base"] == 4 and run.config["budget"]["epochs"] == 1 and run.seed == 0
     main(["fit", "gan", *reversed([f"-p={word}" for word in TINY if word != "-p"])])
     assert f"reused: {run.path}" in capsys.readouterr().out
-    main(["fit", "gan", *TINY, "--seed", "1", "--runs", str(root / "other")])
-    (other,) = runs.find(root / "other")
+    main(["fit", "gan", *TINY, "--seed", "1", "--runs", str(tmp_path / "other")])
+    (other,) = runs.find(tmp_path / "other")
     assert other.seed == 1 and len(runs.find(root)) == 1
 
 

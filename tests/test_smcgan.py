@@ -161,7 +161,7 @@ def test_mask_stays_in_range_and_finite(kind):
         assert torch.isfinite(gradient).all()
 
 
-def test_mask_by_hand_without_noise():
+def test_mask_by_hand():
     logits = torch.tensor([0.0, math.log(3.0)]).view(1, 2, 1, 1)
     assert soft_mask(logits, None, 1.0).item() == pytest.approx(0.75)
     assert soft_mask(logits, None, 0.5).item() == pytest.approx(0.9)
@@ -175,6 +175,7 @@ def test_mask_is_float32_under_bf16():
         _, logits = model.generator(batch_of()["image"])
         assert logits.dtype == torch.bfloat16
         assert model.training_mask(logits).dtype == torch.float32
+    torch.testing.assert_close(soft_mask(logits, None, 0.7), soft_mask(logits.float(), None, 0.7))
 
 
 # ---------------------------------------------------------------- mask at test, straight through, threshold

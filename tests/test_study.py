@@ -239,7 +239,7 @@ def test_an_executor_trains_what_arms_share_once(tmp_path, trained):
         ({"budget": {"device": "cuda:99"}}, InvalidParameter, "a device of this machine"),
         ({"chosen": {**arms(), "last": Arm("gan", {"bass": 4})}}, InvalidParameter, "did you mean base"),
         ({"chosen": {**arms(), "last": Arm("gan", {"base": 0})}}, InvalidParameter, "of at least 1"),
-        ({"chosen": {**arms(), "last": Arm("gan", data={"size": -1})}}, InvalidParameter, "of at least 1"),
+        ({"chosen": {**arms(), "last": Arm("gan", data={"train": 0})}}, InvalidParameter, "of at least 1"),
     ],
     ids=lambda part: str(part)[:40],
 )

@@ -225,7 +225,7 @@ def main(words: list[str] | None = None) -> None:
         print(f"workbench: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:
-        print(f"workbench: {stop or 'interrupted'}", file=sys.stderr)
+        print(f"workbench: {str(stop) or 'interrupted'}", file=sys.stderr)
         sys.exit(130)
 
 

@@ -88,7 +88,8 @@ def prepare(target: Path, names: Iterable[str], overwrite: bool) -> None:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidParameter(str(target), "a folder", error.strerror, "choose another") from error
-    there = [name for name in names for end in ("", "_0000") if (target / f"{name}{end}.png").exists()]
+    results = [f"{name}{end}.png" for name in names for end in ("", "_0000")]
+    there = [name for name in results if (target / name).exists()]
     if there and not overwrite:
         found = f"{there[0]} and {len(there) - 1} more" if len(there) > 1 else there[0]
         raise InvalidParameter(str(target), "no results of these names", found, "choose another folder or --overwrite")

@@ -112,10 +112,12 @@ class CaseList(param.Parameterized):
         self.turn(numbers)
 
     def described(self) -> dict[str, list[str]]:
-        """What the data tells of every case: its id, and group and background where there are several."""
+        """What the data tells of every case: its id, and group and background where they add something to it."""
         entries = {views.key(entry): entry for entry in self.runs[0].samples.cases}
         told = {name: [str(entries[key].get(name) or "") for key in self.shared] for name in ("group", "background")}
-        return {"case": [key[0] for key in self.shared]} | {k: v for k, v in told.items() if len(set(v)) > 1}
+        cases = [key[0] for key in self.shared]
+        adds = {k: len(set(v)) > 1 and any(w not in case for w, case in zip(v, cases)) for k, v in told.items()}
+        return {"case": cases} | {name: values for name, values in told.items() if adds[name]}
 
     def arrange(self, data: Iterable[str], numbers: Iterable[str]) -> None:
         """How the columns look, and that a first click on one with numbers puts the worst case first."""

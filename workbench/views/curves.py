@@ -126,7 +126,8 @@ def distribution(
             raise unknown(what, name, known)
     table = scores.dropna(subset=[metric])[["arm", metric]]
     colors = colors or views.palette(scores["arm"])
-    shared = {**FRAME, "xlabel": "", "ylabel": ylabel(metric), "show_legend": False}
+    slanted = 35 if table["arm"].nunique() > 5 else 0  # many names do not fit side by side
+    shared = {**FRAME, "xlabel": "", "ylabel": ylabel(metric), "show_legend": False, "xrotation": slanted}
     fill = hv.dim("arm").categorize(dict(colors))
     if kind == "strip":
         points = hv.Scatter(table, "arm", metric)

@@ -1,0 +1,271 @@
+"""A trained colorization on images of one's own: sizes, lightness, pages and names kept, nothing lost or replaced."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL
+from kornia.color import rgb_to_lab
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from workbench import method, predict, runs
+from workbench.errors import InvalidImage, InvalidParameter, InvalidRun
+from workbench.runs import Run
+from workbench.study import Arm, Study
+
+OPTIONS = {"size": 32, "train": 4, "valid": 1, "test": 1}
+BUDGET = {"epochs": 1, "batch": 4, "precision": "float32", "valid_every": 0, "channels_last": False, "device": "cpu"}
+BASES = {key: SMALL[key] for key in ("base", "blocks", "critic_base", "critic_depth")}
+CYCLE = {"base": 4, "blocks": 1, "pool": 4}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> dict[str, Run]:
+    """A finished run of four methods, by name."""
+    arms = {
+        "colortable": Arm("colortable"),
+        "smcgan": Arm("smcgan", BASES),
+        "cyclegan": Arm("cyclegan", CYCLE),
+        "gan": Arm("gan", {"base": 4}),
+    }
+    study = Study(arms, OPTIONS, BUDGET, root=tmp_path_factory.mktemp("runs")).run()
+    return {run.arm: run for run in study.runs}
+
+
+@pytest.fixture
+def copied(trained, tmp_path) -> Run:
+    """A run that a test may damage."""
+    return Run(shutil.copytree(trained["gan"].path, tmp_path / "runs" / "gan" / "copy"))
+
+
+def ramp(height: int, width: int) -> np.ndarray:
+    """(H, W) in [0, 1], from black at one corner to white at the other, with a fine pattern."""
+    y, x = np.mgrid[:height, :width]
+    return np.clip((y / height + x / width) / 2 + 0.1 * ((y + x) % 2), 0, 1)
+
+
+@pytest.fixture
+def greys(tmp_path) -> dict[str, np.ndarray]:
+    """A folder `in` of grey images of several kinds; by the names of their results what they show."""
+    folder = tmp_path / "in"
+    (folder / "left").mkdir(parents=True)
+    (folder / "right").mkdir()
+    shown = {
+        "eight.png": ramp(40, 56), "deep.png": ramp(33, 20), "left_same.png": ramp(16, 16),
+        "right_same.png": 1 - ramp(16, 18),
+        "pages_0000.png": ramp(24, 24), "pages_0001.png": 1 - ramp(24, 24), "pages_0002.png": ramp(30, 24),
+    }  # fmt: skip
+    Image.fromarray((shown["eight.png"] * 255).round().astype(np.uint8)).save(folder / "eight.png")
+    Image.fromarray((shown["deep.png"] * 65535).round().astype(np.uint16)).save(folder / "deep.png")
+    for side in ("left", "right"):
+        picture = Image.fromarray((shown[f"{side}_same.png"] * 255).round().astype(np.uint8))
+        picture.save(folder / side / "same.png")
+    pages = [(shown[f"pages_{n:04d}.png"] * 65535).round().astype(np.uint16) for n in range(3)]
+    first, *others = [Image.fromarray(page) for page in pages]
+    first.save(folder / "pages.tif", save_all=True, append_images=others)
+    (folder / "broken.png").write_bytes((folder / "eight.png").read_bytes()[:100])
+    (folder / "notes.txt").write_text("no image")
+    return shown
+
+
+def lightness(color: np.ndarray) -> np.ndarray:
+    """L, (H, W) in 0..100, of sRGB (H, W, 3) in [0, 1]."""
+    return rgb_to_lab(torch.from_numpy(color.astype(np.float32)).movedim(-1, 0)[None])[0, 0].numpy()
+
+
+@pytest.mark.parametrize("name", ["colortable", "smcgan", "cyclegan"])
+def test_a_folder_of_grey_images_becomes_colour_ones_of_equal_size_and_lightness(
+    name, trained, greys, tmp_path, capsys
+):
+    written = predict.colorize(trained[name], tmp_path / "in", tmp_path / "out")
+    assert {path.name for path in written} == set(greys) == {path.name for path in (tmp_path / "out").iterdir()}
+    colored = 0.0
+    for path in written:
+        picture = Image.open(path)
+        assert picture.mode == "RGB" and picture.format == "PNG"
+        made, grey = np.asarray(picture) / 255, greys[path.name]
+        assert made.shape == (*grey.shape, 3)
+        asked = lightness(np.repeat(grey[..., None], 3, axis=2))
+        inside = ((made > 0.002) & (made < 0.998)).all(-1)  # what was not clipped into the gamut
+        assert inside.mean() > 0.3
+        np.testing.assert_allclose(lightness(made)[inside], asked[inside], atol=0.6)  # 8 bits: half a level
+        colored += np.ptp(made, axis=-1).mean()
+    assert colored > 0.01, "something has a colour"
+    out = capsys.readouterr().out
+    assert out.count("set aside: broken.png: expected") == 1 and "notes" not in out and "7 images in" in out
+
+
+def test_one_file_alone(trained, greys, tmp_path):
+    (path,) = predict.colorize(trained["colortable"], tmp_path / "in" / "eight.png", tmp_path / "out")
+    assert path == tmp_path / "out" / "eight.png"
+
+
+def test_colour_images_are_taken_by_their_luma(trained, tmp_path):
+    Image.new("RGB", (20, 20), (200, 40, 90)).save(tmp_path / "colour.png")
+    luma = 0.299 * 200 + 0.587 * 40 + 0.114 * 90
+    Image.new("L", (20, 20), round(luma)).save(tmp_path / "grey.png")
+    made = [
+        np.asarray(Image.open(predict.colorize(trained["colortable"], tmp_path / name, tmp_path / "out")[0])).astype(
+            int
+        )
+        for name in ("colour.png", "grey.png")
+    ]
+    assert np.abs(made[0] - made[1]).max() <= 2
+
+
+def test_chroma_is_that_of_the_method(trained):
+    """At the size of training nothing is scaled: the method's colours on the input's lightness."""
+    model = predict.load(trained["smcgan"])
+    grey = ramp(32, 32).astype(np.float32)
+    made = torch.from_numpy(predict.enlarged(model, grey, 32)).movedim(-1, 0)[None]
+    with torch.inference_mode():
+        color = model.predict({"image": torch.from_numpy(grey)[None, None]})["color"]
+    inside = ((made > 0) & (made < 1)).all(1)[0]
+    assert inside.float().mean() > 0.3
+    torch.testing.assert_close(rgb_to_lab(made)[0, 1:, inside], rgb_to_lab(color)[0, 1:, inside], atol=0.05, rtol=0)
+
+
+def test_weights_are_those_that_were_trained(trained):
+    for name, run in trained.items():
+        model, kept = predict.load(run), load_file(run.path / "weights.safetensors")
+        assert not model.training and type(model) is method.method_class(name)
+        state = {key: value for key, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+        assert state.keys() == kept.keys() and all(torch.equal(state[key], kept[key]) for key in kept)
+
+
+# ---------------------------------------------------------------- names
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a.png", "b.tif"], ["a", "b"]),
+        (["a.png", "a.tif", "b.png"], ["a.png", "a.tif", "b"]),
+        (["x/a.png", "y/a.png"], ["x_a", "y_a"]),
+        (["1.2.840.1", "1.2.840.2"], ["1.2.840.1", "1.2.840.2"]),
+        (["slice.01.png", "slice.02.png"], ["slice.01", "slice.02"]),
+        (["a.PNG", "deep/er/b.dcm"], ["a", "deep_er_b"]),
+    ],
+)
+def test_results_are_named_after_their_images(names, expected):
+    paths = [Path("base", name) for name in names]
+    assert list(predict.result_names(paths, Path("base")).values()) == expected
+
+
+def test_images_whose_results_would_have_one_name_are_refused():
+    with pytest.raises(InvalidImage, match=r"x_a.*several; rename one"):
+        predict.result_names([Path("base/x/a.png"), Path("base/x_a.png")], Path("base"))
+
+
+def test_nothing_is_replaced_unless_asked(trained, greys, tmp_path):
+    run, source, out = trained["colortable"], tmp_path / "in", tmp_path / "out"
+    out.mkdir()
+    for there in ("eight.png", "pages_0000.png", "left_same.png"):  # of one page, of several, of a sub-folder
+        (out / there).write_bytes(b"mine")
+        with pytest.raises(InvalidParameter, match=rf"found {there}; choose another.*--overwrite"):
+            predict.colorize(run, source, out)
+        assert [path.name for path in out.iterdir()] == [there] and (out / there).read_bytes() == b"mine"
+        (out / there).unlink()
+    (out / "other.png").write_bytes(b"mine")
+    assert len(predict.colorize(run, source, out)) == 7
+    with pytest.raises(InvalidParameter, match="and 4 more"):
+        predict.colorize(run, source, out)
+    (out / "eight.png").write_bytes(b"old")
+    assert len(predict.colorize(run, source, out, overwrite=True)) == 7
+    assert (out / "eight.png").read_bytes() != b"old" and (out / "other.png").read_bytes() == b"mine"
+    assert [path for path in out.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_target_that_is_no_folder_is_told(trained, greys, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidParameter, match=r"file: expected a folder, found File exists"):
+        predict.colorize(trained["colortable"], tmp_path / "in", tmp_path / "file")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n\x1a\n"])
+def test_a_source_without_readable_images_is_refused(content, trained, tmp_path):
+    (tmp_path / "in").mkdir()
+    if content is not None:
+        (tmp_path / "in" / "a.png").write_bytes(content)
+    with pytest.raises(InvalidImage):
+        predict.colorize(trained["colortable"], tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+# ---------------------------------------------------------------- runs that cannot serve
+
+
+def test_an_unfinished_run_is_refused(copied, greys, tmp_path):
+    (copied.path / "done").unlink()
+    with pytest.raises(InvalidRun, match="expected a finished run, found unfinished; run it again: it resumes"):
+        predict.colorize(copied, tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_colours_is_refused(trained, greys, tmp_path, monkeypatch):
+    cls = method.method_class("smcgan")
+    monkeypatch.setattr(cls, "predict", lambda self, batch: {"mask": batch["image"]})
+    with pytest.raises(InvalidParameter, match="expected a method that predicts colours, found mask"):
+        predict.colorize(trained["smcgan"], tmp_path / "in", tmp_path / "out")
+
+
+def test_colours_that_are_no_numbers_are_refused(trained, greys, tmp_path, monkeypatch):
+    cls = method.method_class("colortable")
+    monkeypatch.setattr(
+        cls, "predict", lambda self, batch: {"color": batch["image"].expand(-1, 3, -1, -1) * float("nan")}
+    )
+    with pytest.raises(InvalidImage, match="finite colours"):
+        predict.colorize(trained["colortable"], tmp_path / "in", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def changed(weights: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
+    first = next(iter(weights))
+    if how == "more":
+        return weights | {"other.weight": torch.zeros(1)}
+    if how == "shape":
+        return weights | {first: torch.zeros(1, 2, 3)}
+    return {
+        f"other.{key}" if how == "names" else key: value
+        for key, value in weights.items()
+        if how != "fewer" or key != first
+    }
+
+
+@pytest.mark.parametrize("how", ["names", "fewer", "more", "shape"])
+def test_weights_of_another_method_are_refused(how, copied):
+    path = copied.path / "weights.safetensors"
+    weights = changed(load_file(path), how)
+    path.unlink()
+    save_file(weights, path)
+    with pytest.raises(InvalidRun, match=r"weights\.safetensors: expected the run's weights, found others"):
+        predict.load(copied)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x80\x04N.", b"cut"])
+def test_damaged_weights_are_refused(content, copied):
+    path = copied.path / "weights.safetensors"
+    content = path.read_bytes()[:-10] if content == b"cut" else content
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InvalidRun, match=r"weights\.safetensors"):
+        predict.load(copied)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"method": "gann"}, InvalidParameter, "did you mean gan"),
+        ({"config": {"bass": 4}}, InvalidParameter, "did you mean base"),
+        ({"config": {"base": -4}}, InvalidParameter, "of at least 1"),
+        ({"config": {"base": 8}}, InvalidRun, "expected the run's weights"),
+    ],
+)
+def test_a_config_of_another_version_is_told(change, error, match, copied):
+    runs.write_json(copied.path / "config.json", copied.config | change)
+    with pytest.raises(error, match=match):
+        predict.load(Run(copied.path))
