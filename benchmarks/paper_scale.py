@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from workbench import device as devices
 from workbench import fit, method
 from workbench.data import anatomy
 from workbench.study import settings
@@ -37,7 +38,8 @@ def measure(name: str, preset: str, compiled: bool, steps: int, device: torch.de
     rates = [budget.batch / s for s in seconds[5:]]
     memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
     return {
-        "images_per_s": round(statistics.median(rates), 1), "lowest": round(min(rates), 1), "highest": round(max(rates), 1),
+        "images_per_s": round(statistics.median(rates), 1), "lowest": round(min(rates), 1),
+        "highest": round(max(rates), 1),
         "peak_gib": round(memory, 2), "batch": budget.batch, "size": options.get("size", 64),
     }  # fmt: skip
 
@@ -48,7 +50,7 @@ def main() -> None:
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "paper_scale.json")
     chosen = parser.parse_args()
-    device = fit.find_device()
+    device = devices.find_device()
     record = {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type, "arms": {}}
     for name in ("smcgan", *method.module("smcgan").RIVALS):
         for compiled in (False, True) if device.type == "cuda" else (False,):

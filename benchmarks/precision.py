@@ -1,7 +1,7 @@
 """One training step of SMCGAN in float32 and bf16, contiguous and channels_last, and what each does to the result.
 
-The four are timed in turns on the same batch. Equality is checked where it can hold: the first losses of bf16 agree with
-those of float32 to 2 %, the layouts to 0.1 %.
+The four are timed in turns on the same batch. Equality is checked where it can hold: the first losses of bf16 agree
+with those of float32 to 2 %, the layouts to 0.1 %.
 
     python benchmarks/precision.py [--repeats 15]
 """

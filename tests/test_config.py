@@ -180,7 +180,6 @@ def test_comments_are_inherited_and_replaced():
     assert notes["more"] == ""
 
 
-@pytest.mark.xfail(strict=True, reason="clip means weights in wgan's Config and gradients in Budget: -p clip sets both")
 def test_no_setting_of_a_method_means_another_thing_in_the_budget_or_the_data():
     shared = set()
     for name in method.names():

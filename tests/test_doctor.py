@@ -133,13 +133,13 @@ def test_torch_that_does_not_load(monkeypatch):
 
 @pytest.mark.parametrize("precision", ["bf16", "float32"])
 def test_precision_is_the_one_the_loop_finds(monkeypatch, precision):
-    monkeypatch.setattr("workbench.fit.find_device", lambda: torch.device("cuda", 1))
-    monkeypatch.setattr("workbench.fit.find_precision", lambda device: precision)
+    monkeypatch.setattr("workbench.device.find_device", lambda: torch.device("cuda", 1))
+    monkeypatch.setattr("workbench.device.find_precision", lambda device: precision)
     assert named("precision").value == f"{precision} on cuda:1"
 
 
 def test_loop_that_does_not_load(monkeypatch):
-    monkeypatch.setitem(sys.modules, "workbench.fit", None)
+    monkeypatch.setitem(sys.modules, "workbench.device", None)
     check = named("precision")
     assert not check.ok
     assert check.remedy.endswith("-e .")
@@ -150,13 +150,13 @@ def test_gpus_are_listed_one_by_one(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: gpu)
-    monkeypatch.setattr("workbench.fit.find_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("workbench.device.find_device", lambda: torch.device("cpu"))
     assert named("device cuda:1") == Check("device cuda:1", "Card, 24.0 GiB, compute capability 8.9")
 
 
 def test_driver_without_cuda_torch_gets_a_hint(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr("workbench.fit.find_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("workbench.device.find_device", lambda: torch.device("cpu"))
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     assert "CUDA build" in named("device").remedy
     monkeypatch.setattr(shutil, "which", lambda name: None)

@@ -15,7 +15,7 @@ import torch
 from conftest import FLOAT32, small_data, small_method
 from torch import nn
 
-from workbench import fit, method, runs
+from workbench import device, fit, method, runs
 from workbench.config import Config
 from workbench.errors import InvalidParameter, InvalidRun
 from workbench.fit import Budget, Stopped
@@ -95,7 +95,7 @@ def test_accumulation_equals_the_big_batch(name):
 def process_of_two(rank: int, port: int, folder: str) -> None:
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
-    with fit.processes():
+    with device.processes():
         model = fit.fit(small_method("smcgan"), small_data("anatomy").train, FLOAT32, folder=Path(folder))
         torch.save(model.state_dict(), Path(folder) / f"rank{rank}.pt")
 

@@ -15,7 +15,7 @@ from conftest import SMALL
 from PIL import Image
 from safetensors.torch import load_file
 
-from workbench import claims, compare, fit, method, runs, study
+from workbench import claims, compare, device, fit, method, runs, study
 from workbench.errors import InvalidImage, InvalidParameter, InvalidRun
 from workbench.study import Arm, Study
 
@@ -183,7 +183,7 @@ def test_what_changes_no_result_keeps_the_id(change):
 
 def test_the_request_holds_the_precision_that_was_found_and_no_path():
     request = task(budget=BUDGET | {"precision": "auto"}).request()
-    assert request["budget"]["precision"] == fit.find_precision("auto", torch.device("cpu"))
+    assert request["budget"]["precision"] == device.find_precision("auto", torch.device("cpu"))
     assert not {"device", "workers", "save_every"} & set(request["budget"]) and "root" not in request["data"]
     json.dumps(request, allow_nan=False)
 

@@ -81,16 +81,16 @@ def fit_one(
         seed: What all randomness derives from.
         runs_folder: Where runs are kept; default $WORKBENCH_RUNS or ./runs.
     """
-    from workbench import fit, study
+    from workbench import device, progress, study
     from workbench.method import method_class
 
     chosen = values(name, p, preset)
     settings, budget, options = study.settings(name, chosen)
     root = (runs_folder or runs.root_folder()).absolute()
     task = study.Task(name, study.Arm(name, settings, budget), method_class(name).data, options, seed, root)
-    with fit.processes():
-        run, reused = study.train(task, fit.bar(f"{name} seed {seed}") if fit.rank() == 0 else None)
-        if fit.rank() == 0:
+    with device.processes():
+        run, reused = study.train(task, progress.bar(f"{name} seed {seed}") if device.rank() == 0 else None)
+        if device.rank() == 0:
             print(f"{'reused' if reused else 'done'}: {run.path}")
             print(run.scores().mean(numeric_only=True).round(4).to_string())
 

@@ -34,10 +34,12 @@ def judge(
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         study.run(executor=pool, threads=threads)
-    return record(study, name, options, budget)
+    return record(study, name, which, options, budget)
 
 
-def record(study: Any, name: str, options: Mapping[str, Any], budget: Mapping[str, Any]) -> dict[str, Any]:
+def record(
+    study: Any, name: str, which: tuple[str, ...], options: Mapping[str, Any], budget: Mapping[str, Any]
+) -> dict[str, Any]:
     """The per-seed values of every arm and metric, and the verdicts."""
     scores = study.scores
     metrics = compare.metrics(scores)
@@ -45,7 +47,7 @@ def record(study: Any, name: str, options: Mapping[str, Any], budget: Mapping[st
     first = study.runs[0]
     shown = {k: v for k, v in options.items() if k != "root"} | dict(budget)
     words = [f"-p {key}={value}" for key, value in shown.items()] + ["--root FOLDER"] * ("root" in options)
-    command = " ".join(["workbench claims", name, f"--seeds {len(study.seeds)}", *words])
+    command = " ".join(["workbench claims", name, f"--seeds {len(study.seeds)}", "--arms", *which, *words])
     env = {k: first.env[k] for k in ("versions", "python", "device", "precision", "git", "fingerprint")}
     body = {"method": name, "data": first.config["data"]["name"], "seeds": study.seeds, "arms": arms}
     return finite(body | {"verdicts": study.claims(), "command": command, "env": env})

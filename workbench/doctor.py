@@ -15,7 +15,7 @@ from . import __version__
 PACKAGES = (
     "torch", "kornia", "monai", "torchmetrics", "numpy", "scipy", "pandas", "pyarrow", "pillow", "nibabel",
     "pydicom", "scikit-image", "safetensors", "tyro", "tqdm", "jupyterlab", "ipywidgets", "panel",
-    "holoviews", "papermill", "nbconvert", "jupyter-server-proxy", "psutil",
+    "holoviews", "papermill", "nbconvert", "nbformat", "jupyter-server-proxy", "psutil", "bokeh", "filelock", "param",
 )
 # fmt: on
 EXTRAS = {"cluster": "dask", "dicom": "pylibjpeg-openjpeg", "remote": "webdataset", "search": "optuna"}
@@ -144,7 +144,7 @@ def _gpu(index: int, gpu) -> Check:
 
 def _precision() -> Check:
     try:
-        from .fit import find_device, find_precision
+        from .device import find_device, find_precision
     except ImportError as error:
         return Check("precision", f"the training loop does not load: {error}", False, _install("-e ."))
     device = find_device()

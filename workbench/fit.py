@@ -6,13 +6,11 @@ numbers of the whole one.
 """
 
 import contextlib
-import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,12 +20,13 @@ from torch import Tensor, distributed
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, default_collate
-from tqdm.auto import tqdm
 
 from workbench import runs
 from workbench.config import Config, Count, Fraction, Natural, Weight
+from workbench.device import find_device, find_precision, rank, world
 from workbench.errors import InvalidParameter, InvalidRun
 from workbench.method import Batch, Method, Stream, seed_of
+from workbench.progress import Progress, Watch
 
 
 @dataclass(frozen=True)
@@ -56,91 +55,6 @@ class Stopped(KeyboardInterrupt):
 
     def _render_traceback_(self) -> list[str]:  # what IPython shows in place of a traceback
         return [str(self)]
-
-
-@dataclass
-class Progress:
-    """What a watcher is told after every step; `logs` holds means where a line of metrics was due, else nothing."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    method: Method
-    skipped: int  # steps that an earlier process did
-    logs: dict[str, float] = field(default_factory=dict)
-    start: float = field(default_factory=time.monotonic)
-
-    def update(self, loop: "Loop", epoch: int, logs: dict[str, float]) -> None:
-        self.epoch, self.step, self.logs = epoch, loop.done or loop.steps, logs
-
-    @property
-    def total(self) -> int:
-        """Steps done, those of earlier processes too."""
-        return (self.epoch - 1) * self.steps + self.step
-
-    @property
-    def left(self) -> float:
-        """Seconds that the rest will take at the pace so far."""
-        pace = (time.monotonic() - self.start) / max(self.total - self.skipped, 1)
-        return pace * (self.epochs * self.steps - self.total)
-
-
-Watch = Callable[[Progress], bool | None]
-
-
-def find_device(name: str = "auto") -> torch.device:
-    """The device to train on; under torchrun each process its own GPU.
-
-    Raises:
-        InvalidParameter: a device that this machine does not have.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        found = str(error).splitlines()[0]
-        expected = "auto, cpu, or a device of this machine"
-        raise InvalidParameter("device", expected, f"{name!r} ({found})", "use device=auto") from None
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", rank() % torch.cuda.device_count())
-    return device
-
-
-def find_precision(name: str = "auto", device: torch.device | None = None) -> str:
-    """`bf16` where the hardware computes in it, else `float32`."""
-    device = device or find_device()
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    able = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return "bf16" if able else "float32"
-
-
-def rank() -> int:
-    return distributed.get_rank() if distributed.is_initialized() else 0
-
-
-def world() -> int:
-    return distributed.get_world_size() if distributed.is_initialized() else 1
-
-
-@contextlib.contextmanager
-def processes() -> Iterator[None]:
-    """Under torchrun, join the group of processes (NCCL on GPUs, gloo otherwise) and leave it at the end."""
-    if "RANK" not in os.environ:
-        yield
-        return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    try:
-        yield
-    finally:
-        distributed.destroy_process_group()
 
 
 # ---------------------------------------------------------------- data
@@ -385,7 +299,7 @@ def run_epoch(loop: Loop, log: runs.Log | None, told: Progress, stop: threading.
             loop.epoch, loop.done = epoch + 1, 0
         if log and logs:
             log.write(step=loop.total, epoch=epoch, **logs)
-        told.update(loop, epoch, logs)
+        told.update(epoch, loop.done or loop.steps, logs)
         stopped = agree(bool(watch and watch(told)) or stop.is_set(), bool(logs), loop.device)
         if stopped or time.monotonic() - loop.saved >= budget.save_every:
             loop.save()
@@ -420,21 +334,6 @@ def stopping() -> Iterator[threading.Event]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
-
-
-def bar(label: str) -> Watch:
-    """A watcher that draws a progress bar, or prints a line an epoch where there is no terminal and no notebook."""
-    drawn = tqdm(desc=label, unit="step", mininterval=1.0, leave=False, disable=None)
-
-    def watch(told: Progress) -> None:
-        drawn.total = told.epochs * told.steps
-        drawn.update(told.total - drawn.n)
-        if drawn.disable and told.step == told.steps and told.logs:
-            print(f"{label}: epoch {told.epoch} of {told.epochs}, {told.left:.0f} s left", file=sys.stderr, flush=True)
-        if told.total == drawn.total:
-            drawn.close()
-
-    return watch
 
 
 # ---------------------------------------------------------------- evaluation

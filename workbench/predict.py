@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from workbench import fit, method, runs
+from workbench import device, method, runs
 from workbench.config import split
 from workbench.data import io
 from workbench.data.anatomy import fitted
@@ -42,7 +42,7 @@ def load(run: Run) -> method.Method:
     except Exception as error:  # safetensors and torch raise several kinds for damaged or foreign weights
         found = f"others ({type(error).__name__})"
         raise runs.InvalidRun(run.path / "weights.safetensors", "the run's weights", found, "run it again") from error
-    return model.eval().to(fit.find_device())
+    return model.eval().to(device.find_device())
 
 
 def colorize(run: Run, source: Path, target: Path, *, overwrite: bool = False) -> list[Path]:

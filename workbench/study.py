@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from workbench import compare, config, data, evaluate, fit, method, provenance, runs
+from workbench import compare, config, data, device, evaluate, fit, method, progress, provenance, runs
 from workbench.errors import InvalidParameter, InvalidRun, unknown
 from workbench.fit import Budget
+from workbench.progress import Watch
 from workbench.runs import Run
 
 
@@ -105,7 +106,7 @@ def opened(kind: str, options: str) -> data.Data:
     Files that were set aside are named here, once, by the main process; what is kept in runs has no names.
     """
     made = data.open_data(kind, **json.loads(options))
-    if multiprocessing.parent_process() is None and fit.rank() == 0:
+    if multiprocessing.parent_process() is None and device.rank() == 0:
         for name, reason in made.aside:
             print(f"set aside: {name}: {reason}", file=sys.stderr)
     return made
@@ -137,7 +138,7 @@ class Task:
     @property
     def budget(self) -> Budget:
         budget = Budget(**config.split(self.arm.budget, Budget)[0])
-        precision = fit.find_precision(budget.precision, fit.find_device(budget.device))
+        precision = device.find_precision(budget.precision, device.find_device(budget.device))
         return dataclasses.replace(budget, precision=precision)
 
     @property
@@ -169,7 +170,7 @@ class Task:
         }  # fmt: skip
 
 
-def train(task: Task, watch: fit.Watch | None = None) -> tuple[Run, bool]:
+def train(task: Task, watch: Watch | None = None) -> tuple[Run, bool]:
     """The finished run of a task, and whether it was there already; a half-done one is resumed.
 
     Raises:
@@ -179,17 +180,17 @@ def train(task: Task, watch: fit.Watch | None = None) -> tuple[Run, bool]:
     if run.state == "done":
         return run, True
     before = train(task.before)[0] if task.before else None
-    with run.lock() if fit.rank() == 0 else contextlib.nullcontext():
+    with run.lock() if device.rank() == 0 else contextlib.nullcontext():
         start = time.monotonic()
         torch.manual_seed(method.seed_of(task.seed))
         model = method.method_class(task.arm.method)(task.config)
         if before:
             take(model, before, task.arm.take)
-        if fit.rank() == 0:
+        if device.rank() == 0:
             runs.write_json(run.path / "env.json", environment(task))
         source, budget = task.data, task.budget
         fit.fit(model, source.train, budget, seed=task.seed, valid=source.valid, folder=run.path, watch=watch)
-        if fit.rank() == 0:
+        if device.rank() == 0:
             finish(run, model, task, time.monotonic() - start)
     return run, False
 
@@ -211,7 +212,7 @@ def take(model: method.Method, before: Run, parts: tuple[str, ...]) -> None:
 
 def environment(task: Task) -> dict[str, Any]:
     known = {"seed": task.seed, "fingerprint": task.data.fingerprint, "precision": task.budget.precision}
-    return provenance.environment(fit.find_device(task.budget.device), processes=fit.world(), **known)
+    return provenance.environment(device.find_device(task.budget.device), processes=device.world(), **known)
 
 
 def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
@@ -292,7 +293,7 @@ class Study:
     def _in_turn(self, tasks: list[Task], watch: Observer | None) -> tuple[dict[str, Run], list[Exception]]:
         results, failures = {}, []
         for task in tasks:
-            told = functools.partial(watch, task) if watch else fit.bar(task.label)
+            told = functools.partial(watch, task) if watch else progress.bar(task.label)
             start = time.monotonic()
             try:
                 results[task.id], reused = train(task, told)

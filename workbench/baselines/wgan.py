@@ -33,7 +33,7 @@ class Config(method.Config):
     critic_depth: Count = 3  # layers before the critic's last; 4 gives the 70x70 field of paper scale (inferred)
     color_weight: Weight = 1000.0  # of the L1 colour loss; paper scale 100, as SMCGAN's (inferred; tuned)
     gan_weight: Weight = 1.0  # of the critic's score (paper)
-    clip: Positive = 0.01  # every weight of the critic is kept in [-clip, clip] (paper)
+    weight_clip: Positive = 0.01  # every weight of the critic is kept in [-weight_clip, weight_clip] (paper)
     critic_steps: Count = 1  # updates of the critic for one of the generator; paper scale 5 (paper)
     lr: Positive = 2e-4  # RMSprop's rate, both sides; 5e-5 (paper) at paper scale (tuned)
 
@@ -72,7 +72,7 @@ class WGAN(method.Method):
                 fake = self.generator(image)
             loss = critic_loss(self.judge(image, target), self.judge(image, fake))
             yield "critic", loss, {"critic": loss.detach()}
-            clip_weights(self.critic, c.clip)
+            clip_weights(self.critic, c.weight_clip)
         color = self.generator(image)
         terms = {"gan": c.gan_weight * generator_loss(self.judge(image, color))}
         if c.color_weight > 0:

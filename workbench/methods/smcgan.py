@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from workbench import method, metrics
 from workbench.compare import Claim
 from workbench.config import Count, Fraction, Natural, Positive, Weight
+from workbench.errors import InvalidParameter
 from workbench.losses.adversarial import critic_loss, generator_loss, gradient_penalty
 from workbench.method import Batch, Update
 from workbench.models.colorizer import Decoder, Encoder, PatchCritic
@@ -52,6 +53,12 @@ class Config(method.Config):
     lr: Positive = 1e-3  # Adam's rate, both sides; paper scale 2e-4 (inferred; tuned as the rivals')
     beta1: Fraction = 0.5  # Adam (inferred)
     beta2: Fraction = 0.9  # Adam (inferred)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mask == "threshold" and self.mask_loss != "bce":
+            remedy = "use mask_loss=bce, or mask=soft"
+            raise InvalidParameter("mask_loss", "bce where mask=threshold passes no gradient", self.mask_loss, remedy)
 
 
 PAPER = {

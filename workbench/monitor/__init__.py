@@ -21,8 +21,9 @@ import ipywidgets
 from IPython import get_ipython
 from IPython.display import display
 
-from workbench import fit, runs, views
+from workbench import runs, views
 from workbench.monitor import curves, pictures
+from workbench.progress import Progress
 from workbench.study import Study, Task
 
 SMALL = (430, 200)  # pixels of a curve among all the others in the plain HTML; every size is fixed, so nothing jumps
@@ -163,7 +164,7 @@ class Monitor:
         self.stopping = threading.Event()
         self.board, self.task, self.handle = None, None, None  # while a study is being watched
 
-    def __call__(self, task: Task, told: fit.Progress) -> bool:
+    def __call__(self, task: Task, told: Progress) -> bool:
         """Note what was logged and refresh the view where it is time; True asks for the end of the training."""
         if self.board is None:
             self.open()
@@ -188,7 +189,7 @@ class Monitor:
             self.handle = display(self.board.box, display_id=True)
             self.shell.events.register("post_run_cell", self.ended)
 
-    def enter(self, task: Task, told: fit.Progress) -> None:
+    def enter(self, task: Task, told: Progress) -> None:
         """Take up a new run, with what was logged of it and of those before it by an earlier process."""
         now, key = self.clock(), (task.name, task.seed)
         if self.task is not None:
