@@ -18,7 +18,9 @@ from skimage.color import rgb2lab
 
 from workbench import data
 from workbench.data import anatomy
-from workbench.data.anatomy import LUMA, Entry, Options
+from workbench.data.anatomy import Options, folders, phantoms, pictures, slices
+from workbench.data.anatomy.folders import Entry
+from workbench.data.anatomy.slices import LUMA
 from workbench.errors import InvalidImage, InvalidParameter
 
 SMALL = Options(size=32, train=6, valid=2, test=3)
@@ -48,6 +50,11 @@ def box(shape, edge):
     return ndimage.binary_opening(inside)
 
 
+def known(root):
+    """The files of a folder in order, without those set aside."""
+    return folders.entries(root)[0]
+
+
 def mixed(cases, index=slice(None)):
     return planes(cases, "target")[index], planes(cases, "foreground")[index, ..., 0] > 0
 
@@ -57,19 +64,19 @@ def mixed(cases, index=slice(None)):
 
 @pytest.mark.parametrize("pair", range(3))
 def test_a_pair_is_equal_in_grey_and_far_apart_in_colour(pair):
-    one, other = (np.clip(anatomy.paint(np.random.default_rng(k), 128, 2 * pair + k), 0, 1) for k in range(2))
+    one, other = (np.clip(phantoms.paint(np.random.default_rng(k), 128, 2 * pair + k), 0, 1) for k in range(2))
     assert abs((one @ LUMA).mean() - (other @ LUMA).mean()) < 0.004
     assert abs((one @ LUMA).std() - (other @ LUMA).std()) < 0.004
     labs = [rgb2lab(image.mean((0, 1))[None, None])[0, 0] for image in (one, other)]
     assert np.linalg.norm(labs[0] - labs[1]) > 25
 
 
-@pytest.mark.parametrize("kind", range(anatomy.CLASSES))
+@pytest.mark.parametrize("kind", range(phantoms.CLASSES))
 def test_colour_of_an_organ_has_no_luma_of_its_own(kind, monkeypatch):
     for texture in ("stripes", "speckle"):
-        monkeypatch.setattr(anatomy, texture, lambda rng, size: np.zeros((size, size)))
-    image = anatomy.paint(np.random.default_rng(0), 16, kind)
-    luma = anatomy.MUSCLE[0] if kind == anatomy.CLASSES - 1 else anatomy.PAIRS[kind // 2][0]
+        monkeypatch.setattr(phantoms, texture, lambda rng, size: np.zeros((size, size)))
+    image = phantoms.paint(np.random.default_rng(0), 16, kind)
+    luma = phantoms.MUSCLE[0] if kind == phantoms.CLASSES - 1 else phantoms.PAIRS[kind // 2][0]
     noise = 0.015 * np.random.default_rng(0).standard_normal((16, 16))
     np.testing.assert_allclose(image @ LUMA, luma + noise, atol=1e-12)
     offset = image - (image @ LUMA)[..., None]
@@ -79,7 +86,7 @@ def test_colour_of_an_organ_has_no_luma_of_its_own(kind, monkeypatch):
 
 @pytest.mark.parametrize("pair", range(3))
 def test_no_table_of_greys_tells_a_pair_apart(pair):
-    images = [np.clip(anatomy.paint(np.random.default_rng(5 + k), 96, 2 * pair + k), 0, 1) for k in range(2)]
+    images = [np.clip(phantoms.paint(np.random.default_rng(5 + k), 96, 2 * pair + k), 0, 1) for k in range(2)]
     pixels = np.concatenate([image.reshape(-1, 3) for image in images])
     levels = np.round(pixels @ LUMA * 255).astype(int)
     counts = np.bincount(levels, minlength=256)
@@ -92,11 +99,11 @@ def test_no_table_of_greys_tells_a_pair_apart(pair):
 
 
 def test_organs_told_apart_by_side_keep_to_it():
-    (pair,) = (n for n, (*_, cue) in enumerate(anatomy.PAIRS) if cue == "side")
+    (pair,) = (n for n, (*_, cue) in enumerate(phantoms.PAIRS) if cue == "side")
     own = []
     for seed in range(60):
         for kind, left in ((2 * pair, True), (2 * pair + 1, False)):
-            columns = np.nonzero(anatomy.organ(np.random.default_rng(seed), 64, kind))[1] / 64
+            columns = np.nonzero(phantoms.organ(np.random.default_rng(seed), 64, kind))[1] / 64
             assert (columns.mean() < 0.5) == left
             own.append((columns < 0.5).mean() if left else (columns >= 0.5).mean())
     assert np.mean(own) > 0.97 and min(own) > 0.75
@@ -104,7 +111,7 @@ def test_organs_told_apart_by_side_keep_to_it():
 
 def test_textures_differ_where_their_means_do_not():
     rng = np.random.default_rng(0)
-    stripes, speckle = anatomy.stripes(rng, 64), anatomy.speckle(rng, 64)
+    stripes, speckle = phantoms.stripes(rng, 64), phantoms.speckle(rng, 64)
     for texture in (stripes, speckle):
         assert abs(texture.mean()) < 0.1 and texture.std() == pytest.approx(1, abs=0.05)
     power = [np.sort(np.abs(np.fft.fft2(t))[1:, 1:].ravel() ** 2)[::-1] for t in (stripes, speckle)]
@@ -113,7 +120,7 @@ def test_textures_differ_where_their_means_do_not():
 
 def test_bodies_hold_muscle_and_some_organs():
     for seed in range(12):
-        one = anatomy.body(np.random.default_rng(seed), 48, "x")
+        one = phantoms.body(np.random.default_rng(seed), 48, "x")
         assert one.region.sum() == pytest.approx(1) and one.region[-1] > 0
         assert 1 <= (one.region[:-1] > 0).sum() <= 5
         assert 0.2 < one.foreground.mean() < 0.6
@@ -141,8 +148,8 @@ def test_clutter_is_neutral_and_in_the_background_alone():
         outside = colors[~inside].astype(int)
         assert np.ptp(outside, axis=1).max() == 0
         assert ((outside > 60) & (outside < 200)).any(), "there are things to be fooled by"
-    one = anatomy.body(np.random.default_rng(1), 48, "x")
-    cluttered = anatomy.add_clutter(np.random.default_rng(2), one.color, one.foreground)
+    one = phantoms.body(np.random.default_rng(1), 48, "x")
+    cluttered = slices.add_clutter(np.random.default_rng(2), one.color, one.foreground)
     assert np.array_equal(cluttered[one.foreground], one.color[one.foreground])
     assert not np.array_equal(cluttered[~one.foreground], one.color[~one.foreground])
 
@@ -179,7 +186,7 @@ def test_pseudo_foreground_of_colours_that_differ_from_the_border():
     image[2, 2] = 0.55  # within the threshold
     expected = np.zeros((12, 12), bool)
     expected[4:8, 4:8] = True
-    assert np.array_equal(anatomy.pseudo_foreground(image), expected)
+    assert np.array_equal(slices.pseudo_foreground(image), expected)
 
 
 def test_pseudo_foreground_of_one_body():
@@ -187,7 +194,7 @@ def test_pseudo_foreground_of_one_body():
     image[expected] = 0.5, 0.5, 0.65
     image[14, 14] = 0.5  # a hole
     image[3, 3], image[26:29, 4:12] = 0.0, 0.0  # a speck of dust, a tray
-    assert np.array_equal(anatomy.pseudo_foreground(image, one_body=True), expected)
+    assert np.array_equal(slices.pseudo_foreground(image, one_body=True), expected)
 
 
 def test_phantoms_follow_their_seed():
@@ -240,7 +247,7 @@ def test_options_are_checked():
 @pytest.mark.parametrize(("width", "size"), [(353, 32), (706, 64), (512, 64), (513, 50)])
 def test_strips_are_apart(width, size):
     picture = np.broadcast_to(np.arange(width)[None, :, None], (4, width, 3))
-    columns = {name: part[0, :, 0] for name, part in anatomy.strips(picture, size).items()}
+    columns = {name: part[0, :, 0] for name, part in pictures.strips(picture, size).items()}
     assert tuple(columns) == SPLITS
     for before, after in (("train", "valid"), ("valid", "test")):
         assert columns[after].min() - columns[before].max() - 1 == size // 2
@@ -251,7 +258,7 @@ def test_strips_are_apart(width, size):
 def test_blocks_of_testing_do_not_overlap():
     area = np.random.default_rng(0).random((96, 128, 3))
     for split, step in (("train", 16), ("test", 32)):
-        found = list(anatomy.blocks(area, SMALL, "retina", 0, split))
+        found = list(pictures.blocks(area, SMALL, "retina", 0, split))
         corners = [tuple(map(int, one.case.split("-")[-2:])) for one in found]
         assert len(corners) == len(set(corners)) > 2
         assert all(y % step == x % step == 0 for y, x in corners)
@@ -263,7 +270,7 @@ def test_foreground_of_samples_is_tissue():
     area = np.zeros((64, 128, 3))
     tissue = np.hypot(*(np.mgrid[:64, :128] - np.array([32, 64])[:, None, None])) < 40
     area[tissue] = 0.7, 0.4, 0.2
-    found = list(anatomy.blocks(area, SMALL, "retina", 0, "train"))
+    found = list(pictures.blocks(area, SMALL, "retina", 0, "train"))
     assert found
     for one in found:
         assert one.color[one.foreground].min() > 0.1 and 0.25 < one.foreground.mean() < 0.8
@@ -333,7 +340,7 @@ def test_images_alone(tmp_path):
 @pytest.mark.parametrize("ground", [0.0, 1.0])
 def test_tissue_is_found_on_dark_and_on_light_borders(ground):
     image = picture(ground=ground) / 255
-    assert np.array_equal(anatomy.stained(image), box(image.shape[:2], 5))
+    assert np.array_equal(slices.stained(image), box(image.shape[:2], 5))
 
 
 def test_what_fills_up_the_square_is_background(tmp_path):
@@ -341,7 +348,7 @@ def test_what_fills_up_the_square_is_background(tmp_path):
     ring = ~box((16, 32), 4)
     image[ring] = 230, 130, 130  # as far as the border and what continues it: told as tissue
     path = save(tmp_path / "a.png", image)
-    (one,) = anatomy.slices_of(Entry(path, None, "a", np.eye(1)[0]), tmp_path, SMALL)
+    (one,) = folders.slices_of(Entry(path, None, "a", np.eye(1)[0]), tmp_path, SMALL)
     assert np.array_equal(one.foreground[8:24], ring)
     assert not one.foreground[:8].any() and not one.foreground[24:].any()
 
@@ -377,7 +384,7 @@ def masks():
 @pytest.mark.parametrize("kind", masks())
 def test_masks_are_what_a_viewer_shows(tmp_path, kind):
     path = save(tmp_path / "m.png", masks()[kind])
-    assert np.array_equal(anatomy.foreground_of(path, (24, 30)), HALF > 0)
+    assert np.array_equal(folders.foreground_of(path, (24, 30)), HALF > 0)
 
 
 @pytest.mark.parametrize("kind", ["black and white", "zero and one", "reversed palette"])
@@ -386,7 +393,7 @@ def test_a_folder_with_masks(tmp_path, kind):
         save(tmp_path / "images" / f"case{n}.png", picture(n))
         save(tmp_path / "masks" / f"case{n}_mask.png", masks()[kind])
     made = load(tmp_path)
-    expected = anatomy.fitted_mask(HALF > 0, 32)
+    expected = slices.fitted_mask(HALF > 0, 32)
     for part in SPLITS:
         assert all(np.array_equal(inside, expected) for inside in mixed(getattr(made, part))[1])
 
@@ -424,7 +431,7 @@ def entries(sizes):
 )
 def test_whole_groups_go_to_one_split(sizes, train, valid, test, seed):
     wanted = {"train": train, "valid": valid, "test": test}
-    dealt = anatomy.deal(entries(sizes), Options(size=32, data_seed=seed, **wanted))
+    dealt = folders.deal(entries(sizes), Options(size=32, data_seed=seed, **wanted))
     groups = {name: {entry.group for entry in chosen} for name, chosen in dealt.items()}
     assert set(dealt) == set(SPLITS) and all(groups.values())
     assert sum(map(len, groups.values())) == len(set.union(*groups.values()))
@@ -434,17 +441,17 @@ def test_whole_groups_go_to_one_split(sizes, train, valid, test, seed):
 
 def test_splits_follow_the_seed_and_the_counts():
     found = entries([1] * 100)
-    dealt = anatomy.deal(found, Options(train=60, valid=10, test=30))
+    dealt = folders.deal(found, Options(train=60, valid=10, test=30))
     assert {name: len(chosen) for name, chosen in dealt.items()} == {"train": 60, "valid": 10, "test": 30}
-    again = anatomy.deal(found, Options(train=60, valid=10, test=30))
+    again = folders.deal(found, Options(train=60, valid=10, test=30))
     assert [e.path for e in dealt["test"]] == [e.path for e in again["test"]]
-    other = anatomy.deal(found, Options(train=60, valid=10, test=30, data_seed=1))
+    other = folders.deal(found, Options(train=60, valid=10, test=30, data_seed=1))
     assert [e.path for e in dealt["test"]] != [e.path for e in other["test"]]
 
 
 @pytest.mark.parametrize("count", [3, 25, 40, 100, 300])
 def test_without_labels_neighbours_stay_together(count):
-    groups = [anatomy.block(n, count) for n in range(count)]
+    groups = [folders.block(n, count) for n in range(count)]
     kept = [group for group in groups if group]
     assert kept == sorted(kept), "blocks are contiguous"
     assert 3 <= len(set(kept)) <= 30
@@ -455,7 +462,7 @@ def test_without_labels_neighbours_stay_together(count):
 
 def test_natural_order():
     names = ["s2.png", "s10.png", "s1.png", "s3²4.png"]  # a raised two is a digit, but no decimal
-    assert sorted(map(Path, names), key=anatomy.natural) == [Path(names[n]) for n in (2, 0, 3, 1)]
+    assert sorted(map(Path, names), key=folders.natural) == [Path(names[n]) for n in (2, 0, 3, 1)]
 
 
 @pytest.mark.parametrize(("image", "group", "kind"), [("image_id", "lesion_id", "dx"), ("file", "patient", "label")])
@@ -463,7 +470,7 @@ def test_labels_group_and_classify(tmp_path, image, group, kind):
     fill(tmp_path / "images", 18)
     rows = [f"slice_{n},P{n // 3},{'abc'[n % 3]}" for n in range(18)]
     (tmp_path / "labels.csv").write_text("\n".join([f"{image},{group},{kind}", *rows]))
-    found = anatomy.entries(tmp_path)
+    found = known(tmp_path)
     assert [entry.group for entry in found] == [f"P{n // 3}" for n in range(18)]
     assert [int(entry.region.argmax()) for entry in found] == [n % 3 for n in range(18)]
     made = load(tmp_path, train=40, valid=10, test=10)
@@ -480,14 +487,14 @@ def test_labels_tell_files_of_one_name_apart(tmp_path):
             save(tmp_path / "images" / f"p{patient}" / f"{n}.png", picture(n))
             rows.append(f"p{patient}/{n}.png,P{patient}")
     (tmp_path / "labels.csv").write_text("\n".join(rows))
-    assert all(entry.group == entry.path.parent.name.upper() for entry in anatomy.entries(tmp_path))
+    assert all(entry.group == entry.path.parent.name.upper() for entry in known(tmp_path))
 
 
 def test_labels_of_names_with_dots(tmp_path):
     for n in range(4):
         save(tmp_path / f"1.2.840.{n}.png", picture(n))
     (tmp_path / "labels.csv").write_text("\n".join(["image_id,patient", *(f"1.2.840.{n},P{n}" for n in range(4))]))
-    assert [entry.group for entry in anatomy.entries(tmp_path)] == ["P0", "P1", "P2", "P3"]
+    assert [entry.group for entry in known(tmp_path)] == ["P0", "P1", "P2", "P3"]
 
 
 def test_labels_without_a_column_of_images(tmp_path):
@@ -566,7 +573,7 @@ def test_every_kind_of_colour_file_is_read(tmp_path):
     (tmp_path / "e.png").write_bytes(deep(image))
     dicom(tmp_path / "f", image)
     save(tmp_path / "g.tif", image)
-    found = {entry.path.stem: next(anatomy.slices_of(entry, tmp_path, SMALL)) for entry in anatomy.entries(tmp_path)}
+    found = {entry.path.stem: next(folders.slices_of(entry, tmp_path, SMALL)) for entry in known(tmp_path)}
     assert sorted(found) == list("abcdefg")
     for name in "abdefg":
         np.testing.assert_allclose(found[name].color, found["a"].color, atol=0.05 if name == "d" else 1e-4)
@@ -613,44 +620,44 @@ def test_case_ids_tell_no_name_and_move_with_the_folder(tmp_path):
 
 @pytest.mark.parametrize("name", ["a_vm1234", "avf1432a", "vm1001", "avm1500"])
 def test_names_of_cryosections(name):
-    assert anatomy.VISIBLE_HUMAN.fullmatch(name)
-    assert not anatomy.VISIBLE_HUMAN.fullmatch(name[:-2]) and not anatomy.VISIBLE_HUMAN.fullmatch(f"my_{name}")
+    assert folders.VISIBLE_HUMAN.fullmatch(name)
+    assert not folders.VISIBLE_HUMAN.fullmatch(name[:-2]) and not folders.VISIBLE_HUMAN.fullmatch(f"my_{name}")
 
 
 def test_cryosections_have_eight_bands(tmp_path):
     for n in range(16):
         save(tmp_path / f"a_vm{1000 + 10 * n}.png", picture(n))
-    found = anatomy.entries(tmp_path)
+    found = known(tmp_path)
     assert [int(entry.region.argmax()) for entry in found] == [n // 2 for n in range(16)]
     assert load(tmp_path).spec["regions"] == 8
     fill(tmp_path, 2)  # beside other pictures their names mean nothing
     assert load(tmp_path).spec["regions"] == 1
 
 
-def raw_file(path, size=anatomy.RAW[0] * anatomy.RAW[1] * anatomy.RAW[2]):
+def raw_file(path, size=folders.RAW[0] * folders.RAW[1] * folders.RAW[2]):
     """A sparse file of planes: red where columns 500 to 1499 of rows 300 to 899 are."""
     with path.open("wb") as file:
         file.truncate(size)
         for row in range(300, 900):
-            file.seek(row * anatomy.RAW[2] + 500)
+            file.seek(row * folders.RAW[2] + 500)
             file.write(b"\xff" * 1000)
     return path
 
 
 def test_raw_planes(tmp_path):
-    image = anatomy.raw_planes(raw_file(tmp_path / "a_vm1001.raw"))
+    image = folders.raw_planes(raw_file(tmp_path / "a_vm1001.raw"))
     assert image.shape == (1216, 2048, 3) and image.dtype == np.float32
     assert image[300, 500].tolist() == [1, 0, 0] and image[299, 500].tolist() == [0, 0, 0]
     assert image[899, 1499].tolist() == [1, 0, 0] and image[..., 0].sum() == 600_000 and image[..., 1:].max() == 0
-    (entry,) = anatomy.entries(tmp_path)
-    (one,) = anatomy.slices_of(entry, tmp_path, Options(size=64))
+    (entry,) = known(tmp_path)
+    (one,) = folders.slices_of(entry, tmp_path, Options(size=64))
     assert one.foreground.mean() == pytest.approx(600_000 / 2048**2, rel=0.1)
     assert len(one.region) == 8
 
 
 def test_raw_planes_of_another_size(tmp_path):
-    path = raw_file(tmp_path / "a_vm1001.raw", anatomy.RAW[1] * anatomy.RAW[2])
-    refused(lambda: anatomy.raw_planes(path), "a_vm1001.raw", "7471104 bytes", "2490368 bytes", "convert it to PNG")
+    path = raw_file(tmp_path / "a_vm1001.raw", folders.RAW[1] * folders.RAW[2])
+    refused(lambda: folders.raw_planes(path), "a_vm1001.raw", "7471104 bytes", "2490368 bytes", "convert it to PNG")
 
 
 # ---------------------------------------------------------------- fitting and checking
@@ -667,7 +674,7 @@ def test_fitted_keeps_the_ratio_and_continues_the_border(shape):
     outside = np.ones((32, 32), bool)
     outside[top : top + height, left : left + width] = False
     assert np.allclose(out[outside], [0.2, 0.4, 0.6], atol=0.01)
-    whole = anatomy.fitted_mask(np.ones(shape, bool), 32)
+    whole = slices.fitted_mask(np.ones(shape, bool), 32)
     assert np.array_equal(whole, ~outside)
 
 
@@ -721,6 +728,6 @@ def test_real_blood():
 @pytest.mark.skipif(not (REAL / "visible_human").is_dir(), reason="WORKBENCH_DATA is not set, or has no visible_human")
 def test_one_real_cryosection_is_too_few_but_readable():
     refused(lambda: load(REAL / "visible_human"), "at least 3 groups", "1 in 1", "at least 3 images")
-    (entry,) = anatomy.entries(REAL / "visible_human")
-    (one,) = anatomy.slices_of(entry, REAL / "visible_human", Options(size=64))
+    (entry,) = known(REAL / "visible_human")
+    (one,) = folders.slices_of(entry, REAL / "visible_human", Options(size=64))
     assert 0.05 < one.foreground.mean() < 0.6 and one.region.tolist() == np.eye(8)[0].tolist()

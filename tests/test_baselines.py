@@ -26,12 +26,12 @@ RIVALS = {
     "gan": ("gan", {}),
     "dcgan": ("dcgan", {"depth": 3}),
     "nazeri": ("dcgan", dcgan.ABLATIONS["nazeri"]),
-    "chromagan": ("chromagan", {"vector": 8}),
-    "wgan": ("wgan", {"blocks": 1}),
+    "chromagan": ("chromagan", {"vector": 8, "color_weight": 1.0}),
+    "wgan": ("wgan", {"blocks": 1, "color_weight": 100.0}),
     "wgan_no_color": ("wgan", {"blocks": 1, "color_weight": 0.0}),
-    "wgan_gp": ("wgan_gp", {"blocks": 1}),
+    "wgan_gp": ("wgan_gp", {"blocks": 1, "color_weight": 100.0}),
     "wgan_gp_no_color": ("wgan_gp", {"blocks": 1, "color_weight": 0.0}),
-    "cyclegan": ("cyclegan", {"blocks": 1, "pool": 3}),
+    "cyclegan": ("cyclegan", {"blocks": 1, "pool": 3, "cycle_weight": 10.0}),
 }
 every = pytest.mark.parametrize("rival", RIVALS)
 
