@@ -16,7 +16,7 @@ from workbench import fit, method
 from workbench.config import Config
 from workbench.data import Cases
 
-STEPS, BATCH = 60, 16
+STEPS, BATCH = 150, 16
 
 
 class Small(method.Method):
