@@ -1,5 +1,6 @@
 """A method's notebook run under papermill: parameters checked, output kept, report and table made."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,9 @@ def report(notebook: Path) -> None:
     import nbconvert
 
     exporter = nbconvert.HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
-    body, _ = exporter.from_filename(str(notebook))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of outputs that only a live notebook can show
+        body, _ = exporter.from_filename(str(notebook))
     with runs.replacing(notebook.with_name("report.html"), "w") as file:
         file.write(body)
 

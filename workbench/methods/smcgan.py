@@ -66,7 +66,7 @@ PAPER = {
     "color_weight": 100.0, "mask_weight": 1.0, "critic_steps": 5, "tau_epochs": 166.0, "lr": 2e-4,
     "epochs": 200, "batch": 8,
 }  # fmt: skip
-DEMO = {"source": "samples", "epochs": 10}
+DEMO = {"source": "samples", "epochs": 15}
 ABLATIONS = {
     "no_color": {"color_weight": 0.0},
     "no_gan1": {"gan1_weight": 0.0},

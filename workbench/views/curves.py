@@ -36,6 +36,7 @@ FRAME = {
 }
 
 
+CROWD = 8  # more arms than this have no room for names of full size, nor more colours
 LEGEND = {"border_line_alpha": 0, "background_fill_alpha": 0, "padding": 4, "spacing": 12, "glyph_width": 16}
 
 
@@ -87,6 +88,7 @@ def learning(
         legend_position="top",
         legend_cols=6,
         legend_opts=LEGEND,
+        show_legend=len(layers) <= CROWD,  # many leave the curves no room; the table of runs has the colours
         show_title=False,
     )
 
@@ -172,7 +174,9 @@ def forest(table: pd.DataFrame, reference: str, metric: str, colors: Mapping[str
     arrow = "better →" if compare.better(metric) > 0 else "← better"
     text = f"{views.title(metric)}: arm − {reference}" + (f" ({views.UNITS[metric]})" if metric in views.UNITS else "")
     axes = {"invert_axes": True, "xlabel": "", "ylabel": f"{text}    {arrow}", "show_legend": False}
-    return hv.Overlay(layers).opts(**FRAME, **axes, show_title=False, ylim=around_zero(table))
+    if len(table) > CROWD:
+        axes["fontsize"] = FRAME["fontsize"] | {"yticks": "7pt"}
+    return hv.Overlay(layers).opts(**FRAME | axes, show_title=False, ylim=around_zero(table))
 
 
 def around_zero(table: pd.DataFrame) -> tuple[float, float]:
