@@ -60,13 +60,13 @@ def per_seed(scores: Any, arm: str, metric: str) -> list[float]:
 
 
 def finite(value: Any) -> Any:
-    """The value with NaN and infinity as null, as JSON has no word for them; floats to six digits."""
+    """The value with NaN and infinity as null, as JSON has no word for them; floats to six significant digits."""
     if isinstance(value, dict):
         return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [finite(part) for part in value]
     if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else None
+        return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
 
 
@@ -100,7 +100,7 @@ def markdown(folder: Path) -> str:
 def row(one: dict[str, Any], verdict: dict[str, Any]) -> str:
     low, high = (number(v) for v in verdict["interval"])
     said = f"{number(verdict['difference'])} [{low}, {high}] {verdict['metric']}"
-    p = "" if verdict["p"] is None else f"{verdict['p']:.1g}"
+    p = "n/a" if verdict["p"] is None else "< 0.001" if verdict["p"] < 0.001 else f"{verdict['p']:.3f}"
     cells = (one["method"], one["data"], len(one["seeds"]), verdict["claim"], f"**{verdict['verdict']}**", said, p)
     return "| " + " | ".join(map(str, cells)) + " |"
 

@@ -127,10 +127,8 @@ def pairs(found: pd.DataFrame, reference: str, metric: str) -> str:
         [r.arm, f"{r.mean:{sign}}", f"{r.low:{sign}} … {r.high:{sign}}", chance(r.p), f"{r.groups} × {r.seeds}"]
         for r in found.itertuples()
     ]
-    told = (
-        "n: groups of cases × seeds, both drawn anew for the interval. p: Wilcoxon over groups, two-sided, uncorrected."
-    )
-    return frame.grid(head, rows) + f"<p style='color:{frame.MUTED};font-size:12px;margin:8px 0 0'>{told}</p>"
+    told = "n: groups of cases × seeds, both random in the interval. p: Wilcoxon over groups, two-sided, uncorrected."
+    return f"<p style='color:{frame.MUTED};font-size:12px;margin:0 0 8px'>{told}</p>" + frame.grid(head, rows)
 
 
 def chance(p: float) -> str:
