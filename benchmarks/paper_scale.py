@@ -36,11 +36,11 @@ def measure(name: str, preset: str, compiled: bool, steps: int, device: torch.de
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     rates = [budget.batch / s for s in seconds[5:]]
-    memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
+    memory = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
     return {
         "images_per_s": round(statistics.median(rates), 1), "lowest": round(min(rates), 1),
         "highest": round(max(rates), 1),
-        "peak_gib": round(memory, 2), "batch": budget.batch, "size": options.get("size", 64),
+        "peak_gib": memory and round(memory, 2), "batch": budget.batch, "size": options.get("size", 64),
     }  # fmt: skip
 
 

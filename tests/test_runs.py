@@ -435,3 +435,12 @@ def test_curves_with_a_cut_line_and_nonsense_keep_the_rest(tmp_path):
 def test_importing_runs_loads_nothing_heavy():
     code = "import sys, workbench.runs; print([m for m in ('torch', 'numpy', 'pandas', 'pyarrow') if m in sys.modules])"
     assert child(code).stdout.strip() == "[]"
+
+
+def test_what_a_kill_left_behind_is_removed_by_the_next_training(tmp_path):
+    run = runs.create(tmp_path, {"method": "gan", "config": {}}, "gan")
+    for name in (".state.pt.0123abcd", "samples/.color.npy.89abcdef", "state.pt", ".hidden"):
+        (run.path / name).write_bytes(b"x")
+    with run.lock():
+        pass
+    assert {p.name for p in run.path.rglob("*") if p.is_file()} == {".hidden", ".lock", "config.json", "state.pt"}

@@ -167,6 +167,9 @@ class Run:
             found = getattr(error, "strerror", None) or str(error)
             raise InvalidRun(self.path, "a folder that can be written and locked", found, "choose another") from error
         try:
+            for left in self.path.rglob(".*"):  # what a kill in the middle of a save left behind
+                if re.fullmatch(r"\..+\.[0-9a-f]{8}", left.name):
+                    left.unlink(missing_ok=True)
             yield
         finally:
             held.release()
