@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workbench import claims, data, fit, method, runs, study
+from workbench import claims, data, fit, method, progress, runs, study
 from workbench.__main__ import main
 from workbench.config import comments
 from workbench.fit import Budget
@@ -202,7 +202,7 @@ def test_a_folder_of_runs_that_cannot_be_made_is_told(root, tmp_path, capsys):
 
 def test_a_damaged_checkpoint_is_told(root, capsys):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "bar", lambda label: lambda told: True)
+        patch.setattr(progress, "bar", lambda label: lambda told: True)
         with pytest.raises(SystemExit):
             main(["fit", "gan", *TINY])
     (run,) = runs.find(root)

@@ -16,7 +16,7 @@ from workbench.methods.smcgan import MaskedGenerator, soft_mask, straight_throug
 from workbench.models.colorizer import Generator, PatchCritic
 
 TERMS = {"color", "gan1", "gan2", "mask"}
-QUIET = {"gumbel": False, "mask_loss": "none", "color_weight": 0.0, "gan1_weight": 0.0}  # gan2 alone, without noise
+QUIET = {"gumbel": False, "mask_weight": 0.0, "color_weight": 0.0, "gan1_weight": 0.0}  # gan2 alone, without noise
 
 
 def make(**changes):

@@ -12,6 +12,8 @@ from typing import Any
 from workbench import compare, runs
 from workbench.errors import InvalidParameter, InvalidRun
 
+GROUPS = ("rivals", "floors", "ablations")  # what is compared where nothing else is asked for
+
 
 def judge(
     name: str,
@@ -34,11 +36,11 @@ def judge(
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         study.run(executor=pool, threads=threads)
-    return record(study, name, which, options, budget)
+    return record(study, name, options, budget, which)
 
 
 def record(
-    study: Any, name: str, which: tuple[str, ...], options: Mapping[str, Any], budget: Mapping[str, Any]
+    study: Any, name: str, options: Mapping[str, Any], budget: Mapping[str, Any], which: tuple[str, ...] = GROUPS
 ) -> dict[str, Any]:
     """The per-seed values of every arm and metric, and the verdicts."""
     scores = study.scores

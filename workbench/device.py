@@ -60,5 +60,6 @@ def processes() -> Iterator[None]:
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
+        distributed.barrier()  # one that leaves while another still works takes the group down with it
     finally:
         distributed.destroy_process_group()

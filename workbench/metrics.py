@@ -22,7 +22,7 @@ def psnr(image: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio in dB, (B,), for images in [0, 1]: 10 log10(1 / MSE), at most 100 dB.
 
     >>> psnr(torch.full((1, 3, 8, 8), 0.6), torch.full((1, 3, 8, 8), 0.5))
-    tensor([20.])
+    tensor([20.0000])
     """
     return (-10 * torch.log10(mse(image, target, mask).clamp_min(1e-12))).clamp_max(PSNR_CAP)
 
