@@ -58,7 +58,7 @@ def record(
 def per_seed(scores: Any, arm: str, metric: str) -> list[float]:
     """The mean over cases, a value a seed; empty where the arm has no such score."""
     means = scores[scores["arm"] == arm].groupby("seed")[metric].mean()
-    return [round(float(v), 6) for v in means] if means.notna().all() else []
+    return [float(v) for v in means] if means.notna().all() else []
 
 
 def finite(value: Any) -> Any:
