@@ -214,6 +214,12 @@ def test_what_cannot_be_compared_is_undecided(other):
     assert verdict(Claim("claim", "iou", other), values) == "undecided"
 
 
+def test_a_claim_may_be_about_another_arm():
+    values = {"a": [[0.0, 0.1]] * 3, "b": [[0.8, 0.9]] * 3, "c": [[0.5, 0.6]] * 3}
+    assert verdict(Claim("b beats c", "iou", "c", arm="b"), values) == "holds"
+    assert verdict(Claim("a beats c", "iou", "c"), values) == "does not hold"
+
+
 def test_a_verdict_tells_everything():
     claim = Claim("beats b", "mae", "b", 0.5, "reported")
     told = claim.judge(long({"a": LOW, "b": HIGH}, "mae"), "a")
@@ -225,12 +231,28 @@ def test_a_verdict_tells_everything():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("metric", ["mae", "mse", "fg_mae", "leakage", "ciede2000"])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "mae",
+        "mse",
+        "fg_mae",
+        "leakage",
+        "ciede2000",
+        "hd95",
+        "hd95_cup",
+        "centroid_disc",
+        "cdr",
+        "epe",
+        "cycle",
+        "folds",
+    ],
+)
 def test_lower_is_better(metric):
     assert compare.better(metric) == -1
 
 
-@pytest.mark.parametrize("metric", ["psnr", "ssim", "fg_psnr", "fg_ssim", "iou", "dice"])
+@pytest.mark.parametrize("metric", ["psnr", "ssim", "fg_psnr", "fg_ssim", "iou", "dice", "dice_cup", "tpf"])
 def test_higher_is_better(metric):
     assert compare.better(metric) == 1
 

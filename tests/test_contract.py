@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import FLOAT32, small_data, small_method
 
-from workbench import config, fit, method
+from workbench import config, data, fit, method
 from workbench.errors import InvalidParameter
 from workbench.fit import Budget, Stopped
 
@@ -36,9 +36,13 @@ def test_file_tells_what_it_is(name):
     assert "Source" in module.__doc__ or "floor" in module.__doc__.lower()
     assert all(config.comments(cls.Config).values()), "every setting has a comment"
     assert dataclasses.fields(cls.Config) or not list(small_method(name).parameters())
-    known = {f.name for g in (cls.Config, Budget) for f in dataclasses.fields(g)} | {"size", "train", "test", "source"}
-    for change in (getattr(module, "PAPER", {}), *getattr(module, "ABLATIONS", {}).values()):
-        assert set(change) <= known
+    own, others = ({f.name for f in dataclasses.fields(g)} for g in (cls.Config, Budget))
+    options = {f.name for f in dataclasses.fields(data.module(cls.data).Options)}
+    assert not own & others and not (own & options) - set(small_data(cls.data).spec)
+    assert not own & set(getattr(module, "TINY", {})), "what is tiny of the method is its default"
+    presets = [getattr(module, which, {}) for which in ("TINY", "DEMO", "PAPER")]
+    for change in (*presets, *getattr(module, "ABLATIONS", {}).values()):
+        assert set(change) <= own | others | options
         cls.Config(**{k: v for k, v in change.items() if hasattr(cls.Config, k)})
 
 

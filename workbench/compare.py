@@ -13,7 +13,10 @@ from workbench.errors import unknown
 if TYPE_CHECKING:
     from workbench.runs import Run
 
-LOWER_IS_BETTER = ("mae", "mse", "fg_mae", "fg_mse", "leakage", "ciede2000")
+LOWER_IS_BETTER = (  # these and what begins with one of them: hd95_cup
+    "mae", "mse", "fg_mae", "fg_mse", "leakage", "ciede2000", "hd95", "hausdorff", "centroid", "cdr", "epe", "cycle",
+    "folds", "overlap_distance",
+)  # fmt: skip
 NOT_METRICS = ("case", "group", "arm", "seed", "run", "background", "label", "split")
 
 
@@ -34,7 +37,8 @@ class Claim:
     """What a method's card says: that its metric is better than another arm's by more than `margin`.
 
     The margin has the metric's unit; below 0 it is a tolerance. Without `other` the metric itself is to exceed it.
-    `kind` is `must` for what has to hold, `reported` for what is shown however it turns out.
+    `kind` is `must` for what has to hold, `reported` for what is shown however it turns out. `arm` names the arm that
+    is judged where it is not the method itself, such as an ablation.
     """
 
     text: str
@@ -42,9 +46,11 @@ class Claim:
     other: str | None
     margin: float = 0.0
     kind: Literal["must", "reported"] = "must"
+    arm: str | None = None
 
     def judge(self, scores: pd.DataFrame, arm: str) -> dict[str, Any]:
         """`holds` where the whole 95 % interval is beyond the margin, `does not hold` where none is, or `undecided`."""
+        arm = self.arm or arm
         if self.other is None:
             constant = scores[scores["arm"] == arm].assign(arm="", **{self.metric: 0.0})
             scores = pd.concat([scores[scores["arm"] == arm], constant])
@@ -75,7 +81,7 @@ def better(metric: str) -> int:
     >>> better("fg_psnr"), better("mae")
     (1, -1)
     """
-    return -1 if metric in LOWER_IS_BETTER else 1
+    return -1 if metric.startswith(LOWER_IS_BETTER) else 1
 
 
 def per_seed(scores: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import torch
 from workbench import data, fit, method
 
 PIXELS = ("image", "target", "color")  # in [0, 1]: kept as uint8 with the channels last
-LABELS = ("mask", "foreground")  # whole numbers: kept as uint8
+LABELS = ("mask", "label", "foreground")  # whole numbers: kept as uint8
 
 
 def assess(model: method.Method, source: data.Data) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
@@ -24,7 +24,7 @@ def assess(model: method.Method, source: data.Data) -> tuple[pd.DataFrame, dict[
 
 
 def encoded(key: str, value: torch.Tensor) -> np.ndarray:
-    """(B, C, H, W) as it is kept: pixels and labels as uint8 (B, H, W) or (B, H, W, 3), anything else as float32."""
+    """As it is kept: pixels and labels (B, C, *S) as uint8 (B, *S) or (B, *S, 3), anything else as float32."""
     if key not in PIXELS + LABELS:
         return value.float().cpu().numpy()
     value = value.float() * 255 if key in PIXELS else value

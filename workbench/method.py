@@ -117,8 +117,8 @@ def method_class(name: str) -> type[Method]:
 
 
 def preset(name: str, which: str) -> dict[str, Any]:
-    """The settings of a preset: `tiny` is what the defaults are, `demo` and `paper` are named in the method's file."""
-    known = {"tiny": {}, "demo": getattr(module(name), "DEMO", {}), "paper": getattr(module(name), "PAPER", {})}
+    """The settings of a preset, named in the method's file; what `tiny` does not name is as the defaults are."""
+    known = {which: getattr(module(name), which.upper(), {}) for which in ("tiny", "demo", "paper")}
     if which not in known:
         raise unknown("preset", which, known)
     return dict(known[which])

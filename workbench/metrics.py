@@ -1,4 +1,7 @@
-"""Metrics, one value an item, in float32 whatever the precision around them: thin names over kornia."""
+"""Metrics, one value an item, in float32 whatever the precision around them: thin names over kornia and MONAI."""
+
+import warnings
+from collections.abc import Mapping
 
 import torch
 from kornia.color import rgb_to_lab
@@ -74,3 +77,93 @@ def colorization(batch: dict[str, Tensor], prediction: dict[str, Tensor]) -> dic
 
 
 REFERENCE = {"mae": mae, "mse": mse, "psnr": psnr, "ssim": structure}
+
+
+# ---------------------------------------------------------------- segmentation
+
+
+def classes(names: str) -> dict[str, tuple[int, ...]]:
+    """The label values of classes that are named in the order of their values.
+
+    >>> classes("anterior,posterior")
+    {'anterior': (1,), 'posterior': (2,)}
+    """
+    return {name: (value,) for value, name in enumerate(names.split(","), 1)}
+
+
+def dice(mask: Tensor, target: Tensor) -> Tensor:
+    """Dice's coefficient 2 |A and B| / (|A| + |B|), (B,), of two binary masks (B, ...); 1 where both are empty."""
+    mask, target = mask.flatten(1) > 0.5, target.flatten(1) > 0.5
+    total = mask.sum(1) + target.sum(1)
+    return torch.where(total > 0, 2 * (mask & target).sum(1) / total.clamp_min(1), 1.0)
+
+
+def tpf(mask: Tensor, target: Tensor) -> Tensor:
+    """True positive fraction, (B,), of two binary masks (B, ...); 1 where the target is empty."""
+    mask, target = mask.flatten(1) > 0.5, target.flatten(1) > 0.5
+    total = target.sum(1)
+    return torch.where(total > 0, (mask & target).sum(1) / total.clamp_min(1), 1.0)
+
+
+def centroid(mask: Tensor, target: Tensor, spacing: Tensor) -> Tensor:
+    """Distance of the centroids in mm, (B,), of two binary masks (B, 1, *S) with spacing (B, D) mm a voxel.
+
+    0 where both are empty, the image's diagonal where one is.
+    """
+    return apart(mask, target, spacing, (middle(mask, spacing) - middle(target, spacing)).norm(dim=1))
+
+
+def middle(mask: Tensor, spacing: Tensor) -> Tensor:
+    """The centroid (B, D) of a binary mask (B, 1, *S) in mm from the first voxel; NaN of an empty one."""
+    weight, sides = (mask[:, 0] > 0.5).float(), range(1, mask.ndim - 1)
+    sums = [weight.sum([axis for axis in sides if axis != kept]) for kept in sides]
+    means = [(s * torch.arange(s.shape[1], device=s.device)).sum(1) / s.sum(1) for s in sums]
+    return torch.stack(means, 1) * spacing
+
+
+def hd95(mask: Tensor, target: Tensor, spacing: Tensor, percentile: float | None = 95) -> Tensor:
+    """Symmetric Hausdorff distance in mm, (B,), at its 95th percentile: binary masks (B, 1, *S), spacing (B, D).
+
+    The larger of the two directed percentiles of distances between the borders, by MONAI on SciPy's Euclidean
+    transform; None is the greatest distance. 0 where both are empty, the image's diagonal where one is.
+    """
+    from monai.metrics import compute_hausdorff_distance
+
+    one, two = (m.cpu() > 0.5 for m in (mask, target))
+    full = one.flatten(1).any(1) & two.flatten(1).any(1)
+    found = torch.zeros(len(mask))
+    for item in full.nonzero()[:, 0].tolist():
+        pair = (one[item : item + 1].float(), two[item : item + 1].float())
+        options = {"include_background": True, "percentile": percentile, "spacing": spacing[item].tolist()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # MONAI 1.5 warns of an argument that it passes itself
+            found[item] = compute_hausdorff_distance(*pair, **options).item()
+    return apart(mask, target, spacing, found.to(mask.device))
+
+
+def apart(mask: Tensor, target: Tensor, spacing: Tensor, distance: Tensor) -> Tensor:
+    """The distance where both masks have something; 0 where neither has, the image's diagonal where one has not."""
+    one, two = ((m.flatten(1) > 0.5).any(1) for m in (mask, target))
+    sides = torch.tensor(mask.shape[2:], device=mask.device)
+    diagonal = (sides * spacing).norm(dim=1)
+    return torch.where(one & two, distance, torch.where(one | two, diagonal, 0.0))
+
+
+def segmentation(
+    batch: dict[str, Tensor], prediction: dict[str, Tensor], labels: Mapping[str, tuple[int, ...]]
+) -> dict[str, Tensor]:
+    """Dice, TPF, HD95 and centroid distance (mm), each (B,), of the label maps `mask` and `label` (B, 1, *S).
+
+    A mean over the classes under the plain name, and where there are several `dice_cup`, `hd95_cup`, ... beside it. A
+    class that is predicted and not there, or there and not predicted, has the image's diagonal for its distances.
+    """
+    scores: dict[str, Tensor] = {}
+    for name, values in labels.items():
+        wanted = torch.tensor(values, device=batch["label"].device)
+        mask, target = (torch.isin(m.round().long(), wanted) for m in (prediction["mask"], batch["label"]))
+        spacing = batch["spacing"]
+        scores |= {f"dice_{name}": dice(mask, target), f"tpf_{name}": tpf(mask, target)}
+        scores |= {f"hd95_{name}": hd95(mask, target, spacing), f"centroid_{name}": centroid(mask, target, spacing)}
+    kinds = ("dice", "hd95", "centroid", "tpf")
+    means = {kind: torch.stack([scores[f"{kind}_{name}"].float() for name in labels]).mean(0) for kind in kinds}
+    return means | (scores if len(labels) > 1 else {})

@@ -179,8 +179,11 @@ class Run:
 class Samples:
     """Saved inputs, targets and outputs: `index.json` lists the cases, every array is one memory-mapped .npy.
 
-    Arrays have the case first, all uint8. Colorizations: `image` (N, H, W) the grey input and `target`, `color`
-    (N, H, W, 3) truth and prediction, 255 is 1.0; `foreground` and `mask` (N, H, W) true and predicted labels.
+    Arrays have the case first; pictures and labels are uint8. Colorizations: `image` (N, H, W) the grey input and
+    `target`, `color` (N, H, W, 3) truth and prediction, 255 is 1.0; `foreground` and `mask` (N, H, W) true and
+    predicted labels.
+    Segmentations: `image`, and `label` and `mask`, true and predicted label maps (N, H, W) or (N, X, Y, Z); `spacing`
+    (N, axes) float32 in mm; the index names the classes in `labels`, each with its values.
     """
 
     path: Path

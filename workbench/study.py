@@ -224,7 +224,8 @@ def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
     for key, array in arrays.items():
         runs.save(run.path / "samples" / f"{key}.npy", lambda file, array=array: np.save(file, array))
     cases = table[[name for name in table if name in compare.NOT_METRICS]].to_dict("records")
-    runs.write_json(run.path / "samples" / "index.json", {"cases": cases, "arrays": sorted(arrays)})
+    index = {"cases": cases, "arrays": sorted(arrays), "labels": dict(task.data.labels)}
+    runs.write_json(run.path / "samples" / "index.json", index)
     tensors = {k: v.contiguous() for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
     runs.save(run.path / "weights.safetensors", lambda file: file.write(serialize(tensors)))
     aside = [(hashlib.sha256(os.fsencode(name)).hexdigest()[:10], reason) for name, reason in task.data.aside]
@@ -346,7 +347,8 @@ class Study:
     def claims(self) -> list[dict[str, Any]]:
         """The verdicts on the method's claims, as far as the arms that they name are in the study."""
         claims = card(self.arms[self.main].method).CLAIMS
-        return [c.judge(self.scores, self.main) for c in claims if c.other is None or c.other in self.arms]
+        named = lambda claim: {claim.arm or self.main, claim.other or self.main}  # noqa: E731
+        return [claim.judge(self.scores, self.main) for claim in claims if named(claim) <= self.arms.keys()]
 
 
 def under(arm: Arm, budget: Mapping[str, Any]) -> Arm:

@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import ModuleType
@@ -42,7 +42,8 @@ class Data:
     """A data set split into train, valid (for choosing settings) and test (touched once, at the end).
 
     `spec` holds what a method must know to be built for it (`size`, `regions`, ...); `shown` names the inputs and
-    targets that are kept to look at; `aside` lists unreadable files with reasons.
+    targets that are kept to look at; `labels` names the classes of a label map, each with the values that belong to it
+    (a disc includes its cup); `aside` lists unreadable files with reasons.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Data:
     test: Cases
     spec: dict[str, Any]
     shown: tuple[str, ...] = ()
+    labels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     aside: list[tuple[str, str]] = field(default_factory=list)
 
     @cached_property
