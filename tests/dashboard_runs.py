@@ -139,3 +139,124 @@ def write(root: Path, arm: str, seed: int = 0, cases: int = 24, size: int = 64, 
     (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (run.path / "done").touch()
     return run
+
+
+# ---------------------------------------------------------------- segmentations
+
+DISC = {"cup": (2,), "disc": (1, 2)}  # the disc includes its cup
+PARTS = {"anterior": (1,), "posterior": (2,)}
+SLOPPINESS = {"crossdenoise": 1.0, "co_teaching": 1.8, "unet": 2.8, "ltnet": 0.9, "voxelmorph": 1.8, "identity": 3.0}
+
+
+def smooth(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
+    field = ndimage.gaussian_filter(rng.standard_normal(shape), sigma)
+    return field / field.std()
+
+
+def depth(inside: np.ndarray) -> np.ndarray:
+    """Signed distance to the border in pixels, positive inside."""
+    return ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+
+
+def fundus(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph of the eye's ground, (H, W, 3) uint8, and its label map: 1 rim, 2 cup."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / size
+    center, radius = rng.uniform(0.42, 0.58, 2), rng.uniform(0.19, 0.25)
+    cup = ellipse(size, center + rng.normal(0, 0.015, 2), radius * rng.uniform(0.4, 0.7) * rng.uniform(0.9, 1.1, 2))
+    disc = ellipse(size, center, radius * rng.uniform(0.92, 1.08, 2)) | cup
+    soft = [np.clip(0.5 + depth(part) / (0.06 * size), 0, 1)[..., None] for part in (disc, cup)]
+    shade = 1.12 - 0.9 * ((x - 0.5) ** 2 + (y - 0.5) ** 2) + 0.05 * smooth(rng, (size, size), size / 16)
+    color = np.array([176.0, 78.0, 36.0]) * shade[..., None]
+    for part, tint in zip(soft, ([232, 158, 84], [250, 214, 150])):
+        color = color + part * 0.85 * (np.array(tint) - color)
+    for angle in rng.uniform(0, 2 * np.pi) + np.arange(6) * np.pi / 3 + rng.normal(0, 0.2, 6):
+        along, bend = np.linspace(0, 1, 4 * size), rng.normal(0, 0.5)
+        path = center[:, None] + along * 0.7 * np.array([np.sin(angle + bend * along), np.cos(angle + bend * along)])
+        rows, columns = np.clip(path * size, 0, size - 1).astype(int)
+        vessel = np.zeros((size, size))
+        vessel[rows, columns] = 1
+        color = color * (1 - 0.45 * np.clip(ndimage.gaussian_filter(vessel, size / 90) * size / 28, 0, 1)[..., None])
+    noisy = color + rng.normal(0, 3, color.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8), (disc.astype(np.uint8) + cup).astype(np.uint8)
+
+
+def hippocampus(shape: tuple[int, int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A crop of a T1 volume (R, A, S) uint8 and its label map: 1 anterior, 2 posterior."""
+    rng = np.random.default_rng(seed)
+    x, y, z = (axis / n for axis, n in zip(np.mgrid[: shape[0], : shape[1], : shape[2]], shape))
+    bend = 0.45 + 0.25 * (y - 0.5) + rng.normal(0, 0.02)
+    tail = 0.56 - 0.5 * (y - 0.45) ** 2 + rng.normal(0, 0.02)
+    width = 0.13 + 0.07 * np.sin(np.pi * np.clip(y, 0, 1)) + rng.normal(0, 0.01)
+    body = ((x - bend) / (width * 1.2)) ** 2 + ((z - tail) / width) ** 2 + ((y - 0.5) / 0.36) ** 4 < 1
+    label = np.where(body, np.where(y > 0.52 + rng.normal(0, 0.02), 1, 2), 0).astype(np.uint8)
+    fluid = ((x - bend - 0.22) / 0.06) ** 2 + ((z - tail - 0.12) / 0.12) ** 2 + ((y - 0.45) / 0.3) ** 2 < 1
+    grey = 96 + 22 * smooth(rng, shape, 3.5) + np.where(body, 26, 0) - np.where(fluid, 70, 0)
+    grey = ndimage.gaussian_filter(grey, 0.7) + rng.normal(0, 4, shape)
+    return np.clip(grey, 0, 255).astype(np.uint8), label
+
+
+def segmented(arm: str, label: np.ndarray, seed: int) -> np.ndarray:
+    """What an arm makes of a label map: its borders moved by a smooth field, and by a bias of the sloppier arms."""
+    rng, sloppy = np.random.default_rng(seed), SLOPPINESS[arm]
+    scale = np.mean(label.shape) / 64
+    move = sloppy * scale * (0.9 * smooth(rng, label.shape, 6 * scale) + rng.normal(0.3, 0.5))
+    outer = depth(label > 0) + move > 0
+    inner = depth(label == 2) + sloppy * scale * 0.9 * smooth(rng, label.shape, 6 * scale) > 0
+    return (outer.astype(np.uint8) + (outer & inner)).astype(np.uint8)
+
+
+def surface_distances(mask: np.ndarray, target: np.ndarray, spacing: np.ndarray) -> dict:
+    """HD95 and the distance of the centroids, in mm."""
+    if not (mask.any() and target.any()):
+        far = 0.0 if mask.any() == target.any() else float(np.linalg.norm(mask.shape * spacing))
+        return {"hd95": far, "centroid": far}
+    edges = [part & ~ndimage.binary_erosion(part) for part in (mask, target)]
+    away = [ndimage.distance_transform_edt(~edge, sampling=spacing) for edge in edges]
+    far = max(np.percentile(away[1][edges[0]], 95), np.percentile(away[0][edges[1]], 95))
+    middles = [np.array(ndimage.center_of_mass(part)) * spacing for part in (mask, target)]
+    return {"hd95": far, "centroid": np.linalg.norm(middles[0] - middles[1])}
+
+
+def overlap(mask: np.ndarray, label: np.ndarray, labels: dict, spacing: np.ndarray) -> dict:
+    """Dice, TPF, HD95 and centroid distance: the means over the classes and each class."""
+    found = {}
+    for name, values in labels.items():
+        one, two = np.isin(mask, values), np.isin(label, values)
+        parts = {"dice": 2 * (one & two).sum() / max((one.sum() + two.sum()), 1), **surface_distances(one, two, spacing)}
+        found |= {f"{kind}_{name}": v for kind, v in (parts | {"tpf": (one & two).sum() / max(two.sum(), 1)}).items()}
+    kinds = ("dice", "hd95", "centroid", "tpf")
+    return {kind: np.mean([found[f"{kind}_{name}"] for name in labels]) for kind in kinds} | found
+
+
+def write_masks(
+    root: Path, arm: str, seed: int = 0, cases: int = 12, size: int = 64, volume: bool = False, spacing: float = 1.0
+) -> runs.Run:
+    """One finished run of a segmentation: photographs (N, H, W, 3), or volumes (N, R, A, S) of unlike sides."""
+    labels, kind = (PARTS, "anatomy3d") if volume else (DISC, "fundus")
+    shape = (size, size * 3 // 2, size * 5 // 4) if volume else (size, size)
+    steps = np.array([1.0, 1.0, 0.8] if volume else [1.0, 1.0], np.float32) * spacing
+    request = {"method": arm, "config": {"lr": 1e-3}, "budget": {"epochs": 20, "batch": 4}, "seed": seed}
+    run = runs.create(root, request | {"data": {"kind": kind, "source": "phantom", "size": size}}, arm)
+    index, rows, arrays = [], [], {"image": [], "label": [], "mask": []}
+    for number in range(cases):
+        image, label = hippocampus(shape, number) if volume else fundus(size, number)
+        mask = segmented(arm, label, (seed * 7919 + number) * 7 + len(arm))
+        index.append({"case": f"{'h' if volume else 'f'}{number:04d}", "group": f"p{number // 2:03d}"})
+        rows.append(index[-1] | overlap(mask, label, labels, steps))
+        for name, array in zip(arrays, (image, label, mask)):
+            arrays[name].append(array)
+    finish(run, index, pd.DataFrame(rows), {k: np.stack(v) for k, v in arrays.items()}, steps, labels)
+    return run
+
+
+def finish(run: runs.Run, index: list, table: pd.DataFrame, arrays: dict, spacing: np.ndarray, labels: dict) -> None:
+    for name, array in (arrays | {"spacing": np.tile(spacing, (len(index), 1))}).items():
+        np.save(run.path / "samples" / f"{name}.npy", array)
+    names = sorted([*arrays, "spacing"])
+    runs.write_json(run.path / "samples" / "index.json", {"cases": index, "arrays": names, "labels": labels})
+    table.to_parquet(run.path / "scores.parquet")
+    fall = np.exp(-np.arange(20) / 6)
+    steps = [{"step": 9 * (e + 1), "epoch": e + 1, "time": e + 1.0, "loss": 0.2 + fall[e]} for e in range(20)]
+    (run.path / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    (run.path / "done").touch()

@@ -80,7 +80,7 @@ def lightness(color: np.ndarray) -> np.ndarray:
 def test_a_folder_of_grey_images_becomes_colour_ones_of_equal_size_and_lightness(
     name, trained, greys, tmp_path, capsys
 ):
-    written = predict.colorize(trained[name], tmp_path / "in", tmp_path / "out")
+    written = predict.apply(trained[name], tmp_path / "in", tmp_path / "out")
     assert {path.name for path in written} == set(greys) == {path.name for path in (tmp_path / "out").iterdir()}
     colored = 0.0
     for path in written:
@@ -99,7 +99,7 @@ def test_a_folder_of_grey_images_becomes_colour_ones_of_equal_size_and_lightness
 
 
 def test_one_file_alone(trained, greys, tmp_path):
-    (path,) = predict.colorize(trained["colortable"], tmp_path / "in" / "eight.png", tmp_path / "out")
+    (path,) = predict.apply(trained["colortable"], tmp_path / "in" / "eight.png", tmp_path / "out")
     assert path == tmp_path / "out" / "eight.png"
 
 
@@ -108,9 +108,7 @@ def test_colour_images_are_taken_by_their_luma(trained, tmp_path):
     luma = 0.299 * 200 + 0.587 * 40 + 0.114 * 90
     Image.new("L", (20, 20), round(luma)).save(tmp_path / "grey.png")
     made = [
-        np.asarray(Image.open(predict.colorize(trained["colortable"], tmp_path / name, tmp_path / "out")[0])).astype(
-            int
-        )
+        np.asarray(Image.open(predict.apply(trained["colortable"], tmp_path / name, tmp_path / "out")[0])).astype(int)
         for name in ("colour.png", "grey.png")
     ]
     assert np.abs(made[0] - made[1]).max() <= 2
@@ -166,15 +164,15 @@ def test_nothing_is_replaced_unless_asked(trained, greys, tmp_path):
     for there in ("eight.png", "pages_0000.png", "left_same.png"):  # of one page, of several, of a sub-folder
         (out / there).write_bytes(b"mine")
         with pytest.raises(InvalidParameter, match=rf"found {there}; choose another.*--overwrite"):
-            predict.colorize(run, source, out)
+            predict.apply(run, source, out)
         assert [path.name for path in out.iterdir()] == [there] and (out / there).read_bytes() == b"mine"
         (out / there).unlink()
     (out / "other.png").write_bytes(b"mine")
-    assert len(predict.colorize(run, source, out)) == 7
+    assert len(predict.apply(run, source, out)) == 7
     with pytest.raises(InvalidParameter, match="and 4 more"):
-        predict.colorize(run, source, out)
+        predict.apply(run, source, out)
     (out / "eight.png").write_bytes(b"old")
-    assert len(predict.colorize(run, source, out, overwrite=True)) == 7
+    assert len(predict.apply(run, source, out, overwrite=True)) == 7
     assert (out / "eight.png").read_bytes() != b"old" and (out / "other.png").read_bytes() == b"mine"
     assert [path for path in out.iterdir() if path.name.startswith(".")] == []
 
@@ -182,7 +180,7 @@ def test_nothing_is_replaced_unless_asked(trained, greys, tmp_path):
 def test_a_target_that_is_no_folder_is_told(trained, greys, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidParameter, match=r"file: expected a folder, found File exists"):
-        predict.colorize(trained["colortable"], tmp_path / "in", tmp_path / "file")
+        predict.apply(trained["colortable"], tmp_path / "in", tmp_path / "file")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x89PNG\r\n\x1a\n"])
@@ -191,7 +189,7 @@ def test_a_source_without_readable_images_is_refused(content, trained, tmp_path)
     if content is not None:
         (tmp_path / "in" / "a.png").write_bytes(content)
     with pytest.raises(InvalidImage):
-        predict.colorize(trained["colortable"], tmp_path / "in", tmp_path / "out")
+        predict.apply(trained["colortable"], tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
@@ -201,15 +199,15 @@ def test_a_source_without_readable_images_is_refused(content, trained, tmp_path)
 def test_an_unfinished_run_is_refused(copied, greys, tmp_path):
     (copied.path / "done").unlink()
     with pytest.raises(InvalidRun, match="expected a finished run, found unfinished; run it again: it resumes"):
-        predict.colorize(copied, tmp_path / "in", tmp_path / "out")
+        predict.apply(copied, tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_run_without_colours_is_refused(trained, greys, tmp_path, monkeypatch):
     cls = method.method_class("smcgan")
     monkeypatch.setattr(cls, "predict", lambda self, batch: {"mask": batch["image"]})
-    with pytest.raises(InvalidParameter, match="expected a method that predicts colours, found mask"):
-        predict.colorize(trained["smcgan"], tmp_path / "in", tmp_path / "out")
+    with pytest.raises(InvalidParameter, match="expected a method that predicts color, found mask"):
+        predict.apply(trained["smcgan"], tmp_path / "in", tmp_path / "out")
 
 
 def test_colours_that_are_no_numbers_are_refused(trained, greys, tmp_path, monkeypatch):
@@ -218,7 +216,7 @@ def test_colours_that_are_no_numbers_are_refused(trained, greys, tmp_path, monke
         cls, "predict", lambda self, batch: {"color": batch["image"].expand(-1, 3, -1, -1) * float("nan")}
     )
     with pytest.raises(InvalidImage, match="finite colours"):
-        predict.colorize(trained["colortable"], tmp_path / "in", tmp_path / "out")
+        predict.apply(trained["colortable"], tmp_path / "in", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -269,3 +267,39 @@ def test_a_config_of_another_version_is_told(change, error, match, copied):
     runs.write_json(copied.path / "config.json", copied.config | change)
     with pytest.raises(error, match=match):
         predict.load(Run(copied.path))
+
+
+# ---------------------------------------------------------------- masks
+
+
+@pytest.fixture(scope="module")
+def segmentor(tmp_path_factory) -> Run:
+    options = {"size": 32, "train": 4, "valid": 1, "test": 1}
+    return Study({"unet": Arm("unet")}, options, BUDGET, root=tmp_path_factory.mktemp("runs")).run().runs[0]
+
+
+def test_masks_keep_the_size_and_hold_label_values_under_a_palette(segmentor, tmp_path, monkeypatch):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    dark = np.zeros((48, 24), np.uint8)
+    dark[10:20, 3:9] = 255
+    Image.fromarray(dark).save(folder / "grey.png")
+    Image.fromarray(np.repeat(dark[..., None], 3, 2)).save(folder / "color.png")
+    cls = method.method_class("unet")
+    monkeypatch.setattr(cls, "predict", lambda self, batch: {"mask": (batch["image"] > 0.5).float()})
+    written = predict.apply(segmentor, folder, tmp_path / "out")
+    assert sorted(path.name for path in written) == ["color.png", "grey.png"]
+    for path in written:
+        picture = Image.open(path)
+        found = np.asarray(picture)
+        assert picture.mode == "P" and picture.size == (24, 48) and set(np.unique(found)) == {0, 1}
+        assert (found == (dark > 0)).mean() > 0.95
+        assert picture.convert("RGB").getpixel((5, 15)) == (230, 159, 0)
+
+
+def test_a_run_that_needs_more_than_a_picture_is_refused(segmentor, tmp_path):
+    copy = Run(shutil.copytree(segmentor.path, tmp_path / "runs" / "unet" / "copy"))
+    config = copy.config | {"data": copy.config["data"] | {"kind": "anatomy3d"}}
+    runs.write_json(copy.path / "config.json", config)
+    with pytest.raises(InvalidParameter, match="expected a method that works on single pictures, found .*anatomy3d"):
+        predict.apply(Run(copy.path), tmp_path / "in", tmp_path / "out")

@@ -137,7 +137,7 @@ def judge_claims(
 def predict_images(
     run: Positional[str], source: Positional[Path], target: Positional[Path], overwrite: bool = False
 ) -> None:
-    """Apply a trained colorization to grey images of your own and write PNG files.
+    """Apply a trained colorization or segmentation to images of your own and write PNG files.
 
     Args:
         run: A run: its path, name/id, or the first digits of its id.
@@ -147,7 +147,7 @@ def predict_images(
     """
     from workbench import predict
 
-    predict.colorize(runs.get(run), source, target, overwrite=overwrite)
+    predict.apply(runs.get(run), source, target, overwrite=overwrite)
 
 
 @app.command(name="dashboard")

@@ -1,7 +1,7 @@
-"""A trained colorization applied to grey images of one's own."""
+"""A trained colorization or segmentation applied to images of one's own."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ from workbench.data.anatomy import fitted
 from workbench.data.io.kind import stem
 from workbench.errors import InvalidImage, InvalidParameter
 from workbench.runs import Run
+
+Maker = Callable[[method.Method, np.ndarray, int], Image.Image]  # a page of a file and the size to work at
 
 
 def load(run: Run) -> method.Method:
@@ -45,21 +47,31 @@ def load(run: Run) -> method.Method:
     return model.eval().to(device.find_device())
 
 
-def colorize(run: Run, source: Path, target: Path, *, overwrite: bool = False) -> list[Path]:
-    """Colorize an image or every image of a folder; PNG files of the same names, pages numbered, appear in `target`.
+# grey for the background, then colours that colour-blind readers tell apart, for the label values 1, 2, ...
+PALETTE = [40, 40, 40, 230, 159, 0, 86, 180, 233, 0, 158, 115, 240, 228, 66, 0, 114, 178, 213, 94, 0, 204, 121, 167]
 
-    The method sees the image at the size it was trained at; its chroma is enlarged and laid on the image's own
-    lightness, so no detail is lost. Files that cannot be read are set aside and named.
+
+def apply(run: Run, source: Path, target: Path, *, overwrite: bool = False) -> list[Path]:
+    """Colorize or segment an image or every image of a folder; PNG files of the same names appear in `target`.
+
+    The method sees the image at the size it was trained at. Its chroma is enlarged and laid on the image's own
+    lightness, so no detail is lost; of its masks the nearest pixel is taken, and label values become palette indices
+    with a colour each. Pages are numbered; files that cannot be read are set aside and named.
 
     Raises:
-        InvalidRun, InvalidImage: as they say; InvalidParameter: results are there already, or the run makes no colours.
+        InvalidRun, InvalidImage: as they say; InvalidParameter: results are there already, or the run needs more than
+            one picture.
     """
-    model, size = load(run), run.config["data"].get("size", 64)
+    kind, size = run.config.get("data", {}).get("kind", ""), run.config.get("data", {}).get("size", 64)
+    if kind not in PICTURES:
+        found = f"{run.config['method']}, which is trained on {kind}"
+        raise InvalidParameter("run", "a method that works on single pictures", found, "choose another run")
+    model = load(run)
     names = result_names(io.list_images(source), source if source.is_dir() else source.parent)
     prepare(target, names.values(), overwrite)
     written: list[Path] = []
-    bar = tqdm(names, desc="colorize", unit="image", disable=None)
-    _, aside = io.read_many(bar, lambda path: written.extend(colorize_file(model, size, path, target / names[path])))
+    bar, made = tqdm(names, desc="predict", unit="image", disable=None), PICTURES[kind]
+    _, aside = io.read_many(bar, lambda path: written.extend(results(made, model, size, path, target / names[path])))
     for name, reason in aside:
         print(f"set aside: {name}: {reason}")
     print(f"{len(written)} images in {target}")
@@ -95,15 +107,47 @@ def prepare(target: Path, names: Iterable[str], overwrite: bool) -> None:
         raise InvalidParameter(str(target), "no results of these names", found, "choose another folder or --overwrite")
 
 
-def colorize_file(model: method.Method, size: int, path: Path, target: Path) -> Iterator[Path]:
+def results(made: Maker, model: method.Method, size: int, path: Path, target: Path) -> Iterator[Path]:
+    """Write what is made of every page of a file."""
     pages = io.read_pages(path)
     for number, page in enumerate(pages):
-        grey = page if page.ndim == 2 else page @ np.array([0.299, 0.587, 0.114], np.float32)
-        color = enlarged(model, grey, size)
+        picture = made(model, page, size)
         file_name = target.with_name(f"{target.name}.png" if len(pages) == 1 else f"{target.name}_{number:04d}.png")
-        picture = Image.fromarray((color * 255).round().astype(np.uint8))
         runs.save(file_name, lambda file, picture=picture: picture.save(file, format="PNG"))
         yield file_name
+
+
+def grey(page: np.ndarray) -> np.ndarray:
+    return page if page.ndim == 2 else page @ np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def colorized(model: method.Method, page: np.ndarray, size: int) -> Image.Image:
+    return Image.fromarray((enlarged(model, grey(page), size) * 255).round().astype(np.uint8))
+
+
+def segmented(model: method.Method, page: np.ndarray, size: int) -> Image.Image:
+    """A palette image of label values, of the size of the page; a grey page serves a method for colours too."""
+    channels = getattr(model.config, "channels", 1)
+    shown = grey(page)[..., None] if channels == 1 else np.broadcast_to(np.atleast_3d(page), (*page.shape[:2], 3))
+    picture = Image.fromarray(labelled(model, shown, size), mode="P")
+    picture.putpalette(PALETTE)
+    return picture
+
+
+def asked(model: method.Method, batch: method.Batch, key: str) -> torch.Tensor:
+    prediction = model.predict(batch)
+    if key not in prediction:
+        raise InvalidParameter("run", f"a method that predicts {key}", ", ".join(prediction), "choose another run")
+    return prediction[key]
+
+
+@torch.inference_mode()
+def labelled(model: method.Method, page: np.ndarray, size: int) -> np.ndarray:
+    """(H, W, C) in [0, 1] -> predicted label values (H, W) uint8 at full size."""
+    small, (top, left, height, width) = fitted(page, size)
+    mask = asked(model, {"image": torch.from_numpy(small).permute(2, 0, 1)[None].to(model.device)}, "mask")
+    inner = mask[..., top : top + height, left : left + width].float().cpu()
+    return F.interpolate(inner, page.shape[:2], mode="nearest-exact")[0, 0].round().to(torch.uint8).numpy()
 
 
 @torch.inference_mode()
@@ -112,13 +156,13 @@ def enlarged(model: method.Method, grey: np.ndarray, size: int) -> np.ndarray:
     height, width = grey.shape
     small, (top, left, inner_height, inner_width) = fitted(grey[..., None], size)
     batch = {"image": torch.from_numpy(small).permute(2, 0, 1)[None].to(model.device)}
-    prediction = model.predict(batch)
-    if "color" not in prediction:
-        found = ", ".join(prediction)
-        raise InvalidParameter("run", "a method that predicts colours", found, "choose a colorization run")
-    lab = rgb_to_lab(prediction["color"].float().cpu())[..., top : top + inner_height, left : left + inner_width]
+    lab = rgb_to_lab(asked(model, batch, "color").float().cpu())
+    lab = lab[..., top : top + inner_height, left : left + inner_width]
     chroma = F.interpolate(lab[:, 1:], (height, width), mode="bilinear", align_corners=False)
     light = rgb_to_lab(torch.from_numpy(np.ascontiguousarray(grey)).expand(1, 3, height, width))[:, :1]
     if not torch.isfinite(chroma).all():
         raise InvalidImage("prediction", "finite colours", "NaN", "train the run again")
     return lab_to_rgb(torch.cat([light, chroma], 1)).clamp(0, 1)[0].permute(1, 2, 0).numpy()
+
+
+PICTURES = {"anatomy": colorized, "fundus": segmented, "organs": segmented}  # what is made, by the kind of data

@@ -1,8 +1,9 @@
 """The list of cases beside the pictures: a table to sort and click, and keys and buttons for the next and the last."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+import numpy as np
 import pandas as pd
 import panel as pn
 import param
@@ -15,7 +16,7 @@ from workbench.errors import InvalidRun
 from workbench.runs import Run
 from workbench.views import curves
 
-PREFERRED = ("fg_psnr", "psnr", "ciede2000")
+PREFERRED = ("fg_psnr", "dice", "psnr", "ciede2000")
 
 
 class Keys(ReactiveHTML):
@@ -57,7 +58,7 @@ class CaseList(param.Parameterized):
 
     def __init__(self, runs: Sequence[Run], names: Sequence[str]) -> None:
         super().__init__()
-        self.names, self.runs, self.shared, self.scores = list(names), [], [], []
+        self.names, self.pair, self.runs, self.shared, self.scores = list(names), (), [], [], []
         self.metric, self.better = frame.select({}, 190), 1
         self.settings: dict = {"columns": []}  # the table keeps this very object, and reads it when its columns change
         self.table = frame.table(
@@ -78,8 +79,12 @@ class CaseList(param.Parameterized):
         self.forth.on_click(lambda _: self.step(1))
         self.keys.param.watch(lambda event: self.step(event.new - event.old), "moves")
 
-    def show(self, runs: Sequence[Run]) -> None:
+    def show(self, runs: Sequence[Run], names: Sequence[str] = (), pair: Sequence[str] = ()) -> None:
         """Lists the cases that other runs share; case and metric stay where these have them too.
+
+        Args:
+            names: what the runs are called, as before if not given.
+            pair: the two whose difference is told, the first two if not given.
 
         Raises:
             InvalidRun: the runs share no case or no metric.
@@ -92,6 +97,8 @@ class CaseList(param.Parameterized):
             found = "none in common" if not shared else "no metric in common"
             raise InvalidRun(" and ".join(map(views.label, runs)), "the same cases", found, "choose another run")
         self.runs, self.shared, self.scores = list(runs), shared, scores
+        self.names = list(names) or self.names
+        self.pair = tuple(pair) or tuple(self.names[:2])
         with param.parameterized.discard_events(self):
             self.case = self.case if self.case in shared else shared[0]
         preferred = next((name for name in PREFERRED if name in metrics), None)
@@ -99,17 +106,23 @@ class CaseList(param.Parameterized):
         self.fill()
 
     def fill(self) -> None:
-        """Puts the metric of every run, and the first less the second, into the table."""
+        """Puts the metric of every run, and the first of the pair less the second, into the table."""
         metric = self.metric.value
         numbers = {name: table[metric].to_numpy("float32") for name, table in zip(self.names, self.scores)}
-        if len(numbers) == 2:
-            first, second = numbers.values()
-            numbers[" − ".join(self.names)] = first - second
+        if len(self.pair) == 2:
+            first, second = (numbers[name] for name in self.pair)
+            numbers[" − ".join(self.pair)] = first - second
         data = self.described() | numbers
+        self.table.sorters = [s for s in self.table.sorters if s["field"] in data]
         self.arrange(data, numbers)
         self.table.value = pd.DataFrame(data)
         self.mark()
         self.turn(numbers)
+
+    def worst(self) -> None:
+        """Sorts the cases by the first run, the worst on top, and shows that one."""
+        self.table.sorters = [{"field": self.names[0], "dir": "asc" if self.better > 0 else "desc"}]
+        self.case = self.shared[self.order()[0]]
 
     def described(self) -> dict[str, list[str]]:
         """What the data tells of every case: its id, and group and background where they add something to it."""
@@ -123,7 +136,8 @@ class CaseList(param.Parameterized):
         """How the columns look, and that a first click on one with numbers puts the worst case first."""
         metric = self.metric.value
         worst = "asc" if compare.better(metric) > 0 else "desc"
-        numeric = {"headerSortStartingDir": worst, "headerHozAlign": "right", "width": 62}
+        width = 62 if len(self.names) < 4 else 52
+        numeric = {"headerSortStartingDir": worst, "headerHozAlign": "right", "width": width}
         special = {name: numeric for name in numbers} | {"background": {"title": "back"}}
         plain = {"resizable": "header"}  # handles between the cells would take clicks that are meant for a row
         self.settings["columns"] = [{"field": name} | plain | special.get(name, {}) for name in data]
@@ -166,3 +180,30 @@ class CaseList(param.Parameterized):
         order = self.order()
         place = order.index(self.shared.index(self.case)) + move
         self.case = self.shared[order[max(0, min(place, len(order) - 1))]]
+
+
+def opponents(runs: Sequence[Run]) -> tuple[Run, Run]:
+    """The two to begin with: the best run, and the best of another arm if there is one."""
+    metrics = [set(views.scores(run)) for run in runs]
+    name = next(iter([m for m in PREFERRED if all(m in each for each in metrics)]), None)
+    means = [views.scores(run)[name].mean() * compare.better(name) if name else 0.0 for run in runs]
+    ranked = [run for _, run in sorted(zip(means, runs), key=lambda pair: -np.nan_to_num(pair[0], nan=-np.inf))]
+    return ranked[0], next((run for run in ranked if run.arm != ranked[0].arm), ranked[-1])
+
+
+def number(metric: str, value: float) -> str:
+    return f"{value:.{curves.digits(metric)}f}" if np.isfinite(value) else "–"
+
+
+def numbers(names: Sequence[str], metrics: Sequence[Mapping[str, float]]) -> str:
+    """All metrics of one case that the named runs share as a table, the best in bold."""
+    rows = "".join(row(m, [each[m] for each in metrics]) for m in metrics[0] if all(m in each for each in metrics))
+    return f"<table><tr><td></td>{''.join(f'<th>{name}</th>' for name in names)}</tr>{rows}</table>"
+
+
+def row(metric: str, values: Sequence[float]) -> str:
+    best = np.nanmax(np.multiply(values, compare.better(metric))) if np.isfinite(values).any() else np.nan
+    tags = ["th" if value * compare.better(metric) == best else "td" for value in values]
+    cells = "".join(f"<{tag}>{number(metric, value)}</{tag}>" for tag, value in zip(tags, values))
+    unit = f" <span class='muted'>{views.unit(metric)}</span>" if views.unit(metric) in ("dB", "mm") else ""
+    return f"<tr><td>{escape(views.short(metric))}{unit}</td>{cells}</tr>"

@@ -21,7 +21,8 @@ STYLE = f"""
              min-height: 30px; }}
 .bk-input-group > label, label {{ font-size: 12px; color: {MUTED}; }}
 .bk-btn {{ font-size: 13px; border-radius: 5px; border-color: #c5ccd4; height: 30px; padding: 0 10px; }}
-:host .bk-btn.bk-active {{ background: #d3e5f3; box-shadow: none; }}
+:host(.solid) .bk-btn.bk-btn-default.bk-active, :host(.solid) .bk-btn-group .bk-btn.bk-btn-default.bk-active {{
+  background: #d3e5f3; box-shadow: none; }}
 """
 CARD = {"background": "white", "border": f"1px solid {LINE}", "border-radius": "8px"}
 TABS = f"""

@@ -1,10 +1,10 @@
 """What is asked of runs before anything is drawn: labels, which can be shown, shared cases, settings that differ.
 
-`colors` and `curves` hold the pictures themselves: plain HoloViews elements, which a notebook shows and `hv.save`
-writes to one HTML file.
+`colors`, `masks` and `curves` hold the pictures themselves: plain HoloViews elements, which a notebook shows and
+`hv.save` writes to one HTML file.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
     from workbench.runs import Run
 
+    Axes = int | tuple[int, ...]
+
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 REMEDY = "run it again, or delete the folder"
-UNITS = {"psnr": "dB", "fg_psnr": "dB", "ciede2000": "ΔE00"}
+PICTURES = ("image", "target", "color")  # the arrays that may have a last axis of three colours
+UNITS = {"psnr": "dB", "fg_psnr": "dB", "ciede2000": "ΔE00", "hd95": "mm", "centroid": "mm"}
 NAMES = {
     "psnr": "PSNR",
     "ssim": "SSIM",
@@ -28,7 +31,13 @@ NAMES = {
     "iou": "IoU",
     "ciede2000": "CIEDE2000",
     "leakage": "Leakage",
+    "dice": "Dice",
+    "hd95": "HD95",
+    "centroid": "Centroid distance",
+    "tpf": "True positive fraction",
+    "cdr": "Cup/disc ratio error",
 }
+SHORT = {"Foreground": "fg", "CIEDE2000": "ΔE00", "Centroid distance": "Centroid", "True positive fraction": "TPF"}
 
 
 def label(run: "Run") -> str:
@@ -37,13 +46,15 @@ def label(run: "Run") -> str:
 
 
 def title(metric: str) -> str:
-    """The name of a metric as papers print it.
+    """The name of a metric as papers print it; of one class, its name behind.
 
-    >>> title("fg_psnr"), title("dice")
-    ('Foreground PSNR', 'dice')
+    >>> title("fg_psnr"), title("dice"), title("hd95_cup")
+    ('Foreground PSNR', 'Dice', 'HD95 cup')
     """
     plain = metric.removeprefix("fg_")
-    return ("Foreground " if plain != metric else "") + NAMES.get(plain, plain)
+    kind, _, part = plain.partition("_")
+    name = NAMES.get(plain) or (f"{NAMES[kind]} {part}" if kind in NAMES else plain)
+    return ("Foreground " if plain != metric else "") + name
 
 
 def short(metric: str) -> str:
@@ -52,7 +63,19 @@ def short(metric: str) -> str:
     >>> short("fg_psnr")
     'fg PSNR'
     """
-    return title(metric).replace("Foreground", "fg").replace("CIEDE2000", "ΔE00")
+    name = title(metric)
+    for long, brief in SHORT.items():
+        name = name.replace(long, brief)
+    return name
+
+
+def unit(metric: str) -> str:
+    """The unit of a metric, of all classes or of one; empty where it has none.
+
+    >>> unit("hd95"), unit("hd95_cup"), unit("dice")
+    ('mm', 'mm', '')
+    """
+    return UNITS.get(metric) or UNITS.get(metric.partition("_")[0], "")
 
 
 def palette(arms: Iterable[str]) -> dict[str, str]:
@@ -68,11 +91,15 @@ class Survey:
     aside: list[tuple["Run", str]]
 
 
-def survey(runs: Iterable["Run"], needs: Mapping[str, int]) -> Survey:
+def survey(
+    runs: Iterable["Run"], needs: Mapping[str, "Axes"], also: Callable[["Run"], None] | None = None
+) -> Survey:
     """Sorts runs into usable and set aside.
 
     Args:
-        needs: the arrays a view reads, each with its number of axes, the case first: {"image": 3, "color": 4}.
+        needs: the arrays a view reads, each with its number of axes or those it may have, the case first:
+            {"image": 3, "color": 4}.
+        also: what else is asked of a run that has them; it raises InvalidRun.
     """
     usable, aside = [], []
     for run in runs:
@@ -83,6 +110,8 @@ def survey(runs: Iterable["Run"], needs: Mapping[str, int]) -> Survey:
                 aside.append((run, run.state))
             elif set(needs) <= set(written(run)):
                 check(run, needs)
+                if also:
+                    also(run)
                 usable.append(run)
         except InvalidRun as error:
             aside.append((run, f"broken: {error}"))
@@ -103,19 +132,25 @@ def written(run: "Run") -> list[str]:
     return keys
 
 
-def check(run: "Run", needs: Mapping[str, int]) -> None:
-    """Raises InvalidRun where arm and seed, the table of scores or an array a view needs cannot be what they should."""
+def check(run: "Run", needs: Mapping[str, "Axes"]) -> None:
+    """Raises InvalidRun where arm and seed, the table of scores or an array a view needs cannot be what they should.
+
+    All arrays must have the size of the label maps, or of the grey pictures where there are none: (H, W), or a volume's
+    (X, Y, Z). A picture may add an axis of three colours; where it need not, a volume of the same size is a volume.
+    """
     if not isinstance(run.arm, str) or not isinstance(run.seed, int):
         raise InvalidRun(run.path / "config.json", "an arm and a whole seed", f"{run.arm!r}, {run.seed!r}", REMEDY)
     scores(run)
     sizes = {}
     for name, axes in needs.items():
-        array = run.samples.array(name)
-        if array.ndim != axes or array.dtype != "uint8" or (axes == 4 and array.shape[3] != 3):
-            found = f"{array.shape} of {array.dtype}"
-            raise InvalidRun(run.samples.path / f"{name}.npy", f"{axes} axes of uint8", found, REMEDY)
-        sizes[name] = array.shape[1:3]
-    if len(set(sizes.values())) > 1:
+        array, allowed = run.samples.array(name), axes if isinstance(axes, tuple) else (axes,)
+        if array.ndim not in allowed or array.dtype != "uint8":
+            expected = f"{' or '.join(map(str, allowed))} axes of uint8"
+            raise InvalidRun(run.samples.path / f"{name}.npy", expected, f"{array.shape} of {array.dtype}", REMEDY)
+        sizes[name] = array.shape[1:]
+    plain = min(sizes.values(), key=len, default=())
+    fits = {plain: sizes, (*plain, 3): PICTURES}
+    if not all(name in fits.get(size, ()) for name, size in sizes.items()):
         raise InvalidRun(run.samples.path, "arrays of one size", str(sizes), REMEDY)
 
 

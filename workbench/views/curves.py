@@ -107,7 +107,7 @@ def ylabel(metric: str) -> str:
     >>> ylabel("fg_psnr")
     'Foreground PSNR (dB)'
     """
-    unit = views.UNITS.get(metric)
+    unit = views.unit(metric)
     return views.title(metric) + (f" ({unit})" if unit else "")
 
 
@@ -172,7 +172,7 @@ def forest(table: pd.DataFrame, reference: str, metric: str, colors: Mapping[str
         points.opts(color=fill, size=10, tools=["hover"], backend="bokeh"),
     ]
     arrow = "better →" if compare.better(metric) > 0 else "← better"
-    text = f"{views.title(metric)}: arm − {reference}" + (f" ({views.UNITS[metric]})" if metric in views.UNITS else "")
+    text = f"{views.title(metric)}: arm − {reference}" + (f" ({views.unit(metric)})" if views.unit(metric) else "")
     axes = {"invert_axes": True, "xlabel": "", "ylabel": f"{text}    {arrow}", "show_legend": False}
     if len(table) > CROWD:
         axes["fontsize"] = FRAME["fontsize"] | {"yticks": "7pt"}
@@ -206,5 +206,5 @@ def mean_and_sd(seeds: pd.Series, digits: int) -> str:
 
 
 def digits(metric: str) -> int:
-    """Decimals worth printing: two for dB and ΔE00, three for metrics up to 1, four for squared errors."""
-    return 2 if metric in views.UNITS else 4 if metric == "mse" else 3
+    """Decimals worth printing: two for dB, mm and ΔE00, three for metrics up to 1, four for squared errors."""
+    return 2 if views.unit(metric) else 4 if metric == "mse" else 3

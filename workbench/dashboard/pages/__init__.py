@@ -1,9 +1,10 @@
 """The pages of the dashboard. A page is a function that takes runs and returns what Panel can show:
 
-    @page("Masks", needs={"image": 3, "target": 3, "mask": 3})
+    @page("Masks", needs={"image": (3, 4), "label": (3, 4), "mask": (3, 4)})
     def masks(runs: list[Run]) -> pn.viewable.Viewable: ...
 
-in a file of its own in this folder. It is given finished runs that wrote the arrays it needs, read and found whole.
+in a file or folder of its own in this one. It is given finished runs that wrote the arrays it needs, read and found
+whole.
 """
 
 import importlib
@@ -16,7 +17,7 @@ import panel as pn
 
 from workbench import views
 from workbench.dashboard import frame
-from workbench.errors import WorkbenchError
+from workbench.errors import InvalidRun, WorkbenchError
 from workbench.runs import Run
 
 REGISTER: dict[str, "Page"] = {}
@@ -24,32 +25,53 @@ REGISTER: dict[str, "Page"] = {}
 
 @dataclass(frozen=True)
 class Page:
-    """A function that draws runs, and the arrays of `samples/` it reads, each with its number of axes."""
+    """A function that draws runs, the arrays of `samples/` it reads with their axes, and what else it asks of a run."""
 
     name: str
     title: str
-    needs: Mapping[str, int]
+    needs: Mapping[str, "views.Axes"]
     draw: Callable[[list[Run]], pn.viewable.Viewable]
     order: int
+    also: Callable[[Run], None] | None
+    example: str
 
     def __call__(self, runs: Iterable[Run]) -> pn.viewable.Viewable:
         """The page for the runs it can show, over a note on those set aside; never fails for a broken run."""
-        survey = views.survey(runs, self.needs)
+        survey = views.survey(runs, self.needs, self.also)
         if not survey.runs:
             what = "No finished runs" + (f" with {', '.join(self.needs)}" if self.needs else "")
-            return pn.Column(frame.empty(what, "workbench run smcgan"), frame.note(survey.aside), **frame.WIDE)
+            return pn.Column(frame.empty(what, self.example), frame.note(survey.aside), **frame.WIDE)
         try:
             drawn = self.draw(survey.runs)
         except WorkbenchError as error:  # a file that changed since the survey, or runs that have nothing in common
             drawn = frame.trouble(str(error))
         return pn.Column(drawn, frame.note(survey.aside), **frame.WIDE)
 
+    def concerns(self, run: Run) -> bool:
+        """Whether a run wrote the arrays of this page; of a run that cannot tell, no."""
+        try:
+            return set(self.needs) <= set(views.written(run))
+        except InvalidRun:
+            return False
 
-def page(title: str, needs: Mapping[str, int], order: int = 50) -> Callable[[Callable], Page]:
-    """Makes a page of a function; pages of a lower `order` come first."""
+
+def page(
+    title: str,
+    needs: Mapping[str, "views.Axes"],
+    order: int = 50,
+    also: Callable[[Run], None] | None = None,
+    example: str = "workbench run smcgan",
+) -> Callable[[Callable], Page]:
+    """Makes a page of a function.
+
+    Args:
+        order: pages of a lower one come first.
+        also: raises InvalidRun for a run that has the arrays and cannot be shown all the same.
+        example: a command that makes runs for it.
+    """
 
     def register(draw: Callable[[list[Run]], pn.viewable.Viewable]) -> Page:
-        REGISTER[draw.__name__] = made = Page(draw.__name__, title, dict(needs), draw, order)
+        REGISTER[draw.__name__] = made = Page(draw.__name__, title, dict(needs), draw, order, also, example)
         return made
 
     return register

@@ -9,14 +9,14 @@ from bokeh.palettes import Inferno256
 from panel.reactive import ReactiveHTML
 from panel.viewable import Child
 
-from workbench import compare, views
+from workbench import views
 from workbench.dashboard import frame
 from workbench.dashboard.canvas import Canvas
-from workbench.dashboard.cases import PREFERRED, CaseList
+from workbench.dashboard.cases import CaseList, number, numbers, opponents
 from workbench.dashboard.pages import page
 from workbench.errors import InvalidRun
 from workbench.runs import Run
-from workbench.views import colors, curves
+from workbench.views import colors
 
 NAMES = ("A", "B")
 OUTLINED = "".join(
@@ -106,7 +106,7 @@ class Comparison:
         texts = [f"{width} × {height} pixels", "", *map(brief, metrics), *map(spread, differences)]
         notes = {f"note_{column}": text for column, text in zip(COLUMNS, texts)}
         told = {"place": self.cases.place(), "message": self.message(), "scale": scale(self.limit.value)}
-        return notes | told | {"numbers": table(*metrics)}
+        return notes | told | {"numbers": numbers(NAMES, metrics)}
 
     def layout(self) -> "Board":
         canvas, whole = self.canvas, frame.button("Whole image", 100)
@@ -136,41 +136,14 @@ class Comparison:
         return pn.Row(side, self.board, css_classes=["workbench-page"], margin=(14, 20), **frame.STRETCH)
 
 
-def opponents(runs: list[Run]) -> tuple[Run, Run]:
-    """The two to begin with: the best run, and the best of another arm if there is one."""
-    metrics = [set(views.scores(run)) for run in runs]
-    name = next(iter([m for m in PREFERRED if all(m in each for each in metrics)]), None)
-    means = [views.scores(run)[name].mean() * compare.better(name) if name else 0.0 for run in runs]
-    ranked = [run for _, run in sorted(zip(means, runs), key=lambda pair: -np.nan_to_num(pair[0], nan=-np.inf))]
-    return ranked[0], next((run for run in ranked if run.arm != ranked[0].arm), ranked[-1])
-
-
 def brief(metrics: dict[str, float]) -> str:
     """Two numbers that tell most of a colorization, in the width of a picture."""
     named = [(n, metrics[n]) for n in ("fg_psnr", "ciede2000") if n in metrics] or list(metrics.items())[:2]
     return " &ensp; ".join(f"{views.short(n)} {number(n, v)}" for n, v in named) or "not scored"
 
 
-def number(metric: str, value: float) -> str:
-    return f"{value:.{curves.digits(metric)}f}" if np.isfinite(value) else "–"
-
-
 def spread(difference: np.ndarray) -> str:
     return f"mean {difference.mean():.2f}, highest {difference.max():.1f} ΔE00"
-
-
-def table(first: dict[str, float], second: dict[str, float]) -> str:
-    """All metrics of the case in both runs, the better one in bold."""
-    rows = "".join(row(name, (first[name], second[name])) for name in first if name in second)
-    return f"<table><tr><td></td>{''.join(f'<th>{name}</th>' for name in NAMES)}</tr>{rows}</table>"
-
-
-def row(name: str, values: tuple[float, float]) -> str:
-    best = np.nanmax(np.multiply(values, compare.better(name))) if np.isfinite(values).any() else np.nan
-    tags = ["th" if value * compare.better(name) == best else "td" for value in values]
-    cells = "".join(f"<{tag}>{number(name, value)}</{tag}>" for tag, value in zip(tags, values))
-    unit = " <span class='muted'>dB</span>" if views.UNITS.get(name) == "dB" else ""
-    return f"<tr><td>{escape(views.short(name))}{unit}</td>{cells}</tr>"
 
 
 def scale(limit: int) -> str:
