@@ -1,7 +1,7 @@
 """Crossover-Net's 100 x 20 network on a 256 x 256 image: all pixels at once against patch by patch.
 
-First both are compared on the same rows; then they are timed in turns. Patch by patch a strip of rows is timed, one row
-of patches a batch, and scaled to the whole image: every row costs the same. Peak memory is the process's, with the
+First both are compared on the same rows; then they are timed in turns. Patch by patch a strip of rows is timed, 64
+patches a batch, and scaled to the whole image: every row costs the same. Peak memory is the process's, with the
 dense evaluation first and the tiles as they are by default.
 
     python benchmarks/dense.py [--side 256] [--strip 4] [--repeats 5]
@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 
 from workbench.methods.crossover import Config, Crossover
-from workbench.models.patches import in_tiles
 
 
 def spread(seconds: list[float]) -> dict[str, float]:
@@ -43,7 +42,7 @@ def main() -> None:
     image = torch.rand(1, 1, side, side)
 
     def dense() -> torch.Tensor:
-        return in_tiles((side, side), model.config.tile, lambda rows, columns: model.net.dense(image, rows, columns))
+        return model.net.every_pixel(image, model.config.tile)
 
     def patchwise(first: int) -> torch.Tensor:
         return model.net.patchwise(image, range(first, first + chosen.strip))

@@ -223,7 +223,10 @@ def overlap(mask: np.ndarray, label: np.ndarray, labels: dict, spacing: np.ndarr
     found = {}
     for name, values in labels.items():
         one, two = np.isin(mask, values), np.isin(label, values)
-        parts = {"dice": 2 * (one & two).sum() / max((one.sum() + two.sum()), 1), **surface_distances(one, two, spacing)}
+        parts = {
+            "dice": 2 * (one & two).sum() / max((one.sum() + two.sum()), 1),
+            **surface_distances(one, two, spacing),
+        }
         found |= {f"{kind}_{name}": v for kind, v in (parts | {"tpf": (one & two).sum() / max(two.sum(), 1)}).items()}
     kinds = ("dice", "hd95", "centroid", "tpf")
     return {kind: np.mean([found[f"{kind}_{name}"] for name in labels]) for kind in kinds} | found

@@ -1,22 +1,19 @@
 """Views and dashboard: the right arrays in the right places, broken runs survived, and the pages in a real browser."""
 
-import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
-import time
-import urllib.request
 
+import browsers
 import dashboard_runs
 import holoviews as hv
 import numpy as np
 import pandas as pd
 import panel as pn
 import pytest
-from PIL import Image
+from browsers import at, until
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from workbench import compare, dashboard, runs, views
@@ -24,17 +21,6 @@ from workbench.dashboard import frame
 from workbench.dashboard.pages import colorizations, metrics
 from workbench.errors import InvalidParameter, InvalidRun
 from workbench.views import colors, curves
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -470,7 +456,7 @@ def rendered(viewable):
 
 
 def test_pages_are_found_in_their_folder():
-    assert [page.name for page in dashboard.select(None)] == ["colorizations", "metrics"]
+    assert [page.name for page in dashboard.select(None)] == ["colorizations", "masks", "metrics"]
     assert dashboard.colorizations.needs == colors.NEEDS
     with pytest.raises(InvalidParameter, match="did you mean metrics"):
         dashboard.app(pages=["metric"])
@@ -488,67 +474,24 @@ def test_the_dashboard_does_not_load_torch():
 
 @pytest.fixture(scope="module")
 def server(root, tmp_path_factory):
-    """The address of a dashboard served by a process of its own."""
-    port = dashboard.free_port("127.0.0.1")
-    code = f"from workbench import dashboard; dashboard.serve({str(root)!r}, port={port}, show=False)"
-    with open(tmp_path_factory.mktemp("server") / "log", "w+") as log:
-        process = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log)
-        try:
-            wait_for(f"http://127.0.0.1:{port}/", process, log)
-            yield f"http://127.0.0.1:{port}/"
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def wait_for(url, process, log):
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except OSError:
-            if process.poll() is not None:
-                log.seek(0)
-                pytest.fail(log.read())
-            time.sleep(0.1)
-    pytest.fail("the server did not start")
+    with browsers.serving(root, tmp_path_factory.mktemp("server")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("Chromium is missing")
-        pytest.skip("Chromium is missing")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with browsers.chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(browser, server):
-    """The dashboard, opened; at the end nothing may have been complained of, nor fetched from elsewhere."""
-    page, complaints = browser.new_page(viewport={"width": 1280, "height": 800}), []
-    page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
-    page.on("request", lambda r: None if r.url.startswith((server, "data:", "blob:")) else complaints.append(r.url))
-    page.on("response", lambda r: complaints.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
-    page.goto(server)
-    at(page, "at_color_b").locator("canvas").first.wait_for()
-    page.locator(".tabulator-row").first.wait_for()
-    page.wait_for_timeout(500)
-    yield page
-    page.close()
-    assert complaints == []
-
-
-def at(page, name):
-    """A place of the board; the ids of its template are followed by that of the model."""
-    return page.locator(f"[id^='{name}-']").first
+    """The dashboard, opened."""
+    with browsers.opened(browser, server) as page:
+        at(page, "at_color_b").locator("canvas").first.wait_for()
+        page.locator(".tabulator-row").first.wait_for()
+        page.wait_for_timeout(500)
+        yield page
 
 
 def place(page):
@@ -556,18 +499,7 @@ def place(page):
 
 
 def drawn(page, name):
-    """The pixels of one picture, without its frame, into which the shadows of its neighbours may fall."""
-    image = Image.open(io.BytesIO(at(page, f"at_{name}").screenshot())).convert("RGB")
-    return np.asarray(image)[4:-4, 4:-4].tobytes()
-
-
-def until(page, changed):
-    """Waits until something holds, since pictures follow the server."""
-    for _ in range(100):
-        if changed():
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError("nothing changed in five seconds")
+    return browsers.pixels(at(page, f"at_{name}")).tobytes()
 
 
 @pytest.mark.browser

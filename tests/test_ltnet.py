@@ -329,6 +329,7 @@ LADDER = {
     "cyc": {"sim", "smooth", "cyc"},
     "trans": {"sim", "smooth", "cyc", "trans"},
     "gan": {"sim", "smooth", "cyc", "trans", "anat", "gan"},
+    "heavy": {"sim", "smooth", "cyc", "trans", "anat"},
     "smooth0.1": {"sim", "smooth", "cyc", "trans", "anat"},
     "smooth0.01": {"sim", "smooth", "cyc", "trans", "anat"},
 }

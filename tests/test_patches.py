@@ -118,7 +118,7 @@ def test_block_sees_what_its_patches_see():
 @torch.inference_mode()
 def test_dense_equals_patch_by_patch(patch, crop):
     net, image = classifier(patch, crop), torch.rand(2, 1, 22, 18, generator=torch.Generator().manual_seed(0))
-    dense = in_tiles((22, 18), 13, lambda rows, columns: net.dense(image, rows, columns))
+    dense = net.every_pixel(image, 13)
     count = {40: 396, 100: 40, 340: 5}[patch]
     points = all_points(22, 18)[:, torch.linspace(0, 395, count).long()].expand(2, -1, 2)
     single, _ = net(net.patches(image, points))
@@ -134,6 +134,24 @@ def test_patchwise_is_every_patch_and_takes_a_mean_off():
     expected = logits.view(2, 6, 5, 2).movedim(-1, 1)
     torch.testing.assert_close(net.patchwise(image, range(6), mean), expected, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(net.patchwise(image, range(6)), expected, atol=1e-3)
+
+
+def test_blocks_hold_one_item_and_one_tile():
+    net, seen = classifier(40, "cross"), []
+    net.described = lambda image, y, x, real=net.described: (
+        seen.append((len(image), len(y), len(x))) or real(image, y, x)
+    )
+    with torch.inference_mode():
+        net.every_pixel(torch.rand(3, 1, 20, 30), 16)
+    assert len(seen) == 3 * 4 * 2 and max(max(one) for one in seen) == 16 and {one[0] for one in seen} == {1}
+
+
+def test_patches_are_classified_a_few_at_a_time():
+    net, seen = classifier(40, "cross"), []
+    net.stem.register_forward_hook(lambda module, given, out: seen.append(len(out)))
+    with torch.inference_mode():
+        net.patchwise(torch.rand(2, 1, 10, 30), range(10))
+    assert max(seen) == 2 * 64 and sum(seen) == 2 * 2 * 300
 
 
 def test_tiles_are_bounded_and_cover_every_pixel_once():
@@ -276,7 +294,7 @@ def test_alike_falls_back_on_nothing_else():
 
 
 def test_pick_never_takes_what_has_no_chance():
-    probability = torch.tensor([[0.0, 0.5, 0.0, 0.5, 0.0]]).double()
+    probability = torch.tensor([[0.0, 0.5, 0.0, 0.5, 0.0]])
     uniform = torch.tensor([[0.0, 0.25, 0.5, 0.75, 1 - 2**-24]])
     assert pick(probability, uniform).tolist() == [[1, 1, 3, 3, 3]]
 
@@ -286,7 +304,7 @@ def test_shares_add_up_to_one():
     inside[2] = False
     weight[1] = 0
     assert shares(weight, inside).sum(1).tolist() == pytest.approx([1, 1, 0])
-    assert torch.equal(shares(weight, inside)[1], torch.full((16,), 1 / 16).double())
+    assert torch.equal(shares(weight, inside)[1], torch.full((16,), 1 / 16))
 
 
 def test_points_belong_to_the_item():

@@ -301,5 +301,5 @@ def test_a_run_that_needs_more_than_a_picture_is_refused(segmentor, tmp_path):
     copy = Run(shutil.copytree(segmentor.path, tmp_path / "runs" / "unet" / "copy"))
     config = copy.config | {"data": copy.config["data"] | {"kind": "anatomy3d"}}
     runs.write_json(copy.path / "config.json", config)
-    with pytest.raises(InvalidParameter, match="expected a method that works on single pictures, found .*anatomy3d"):
+    with pytest.raises(InvalidParameter, match=r"expected a method that works on single pictures, found .*anatomy3d"):
         predict.apply(Run(copy.path), tmp_path / "in", tmp_path / "out")

@@ -535,8 +535,8 @@ def test_staged_dataaug_is_a_third_each_of_the_tiny_run():
 def test_synthesised_image_has_one_shape_and_another_appearance():
     model, batch = small_method("dataaug"), batch_of()
     torch.nn.init.normal_(model.forth.decoder.head.weight, std=0.5)
-    image, label = model.synthesised(batch)
-    change, forth = model.changed(batch)
+    forth, change = model.changed(batch)
+    image, label = model.synthesised(batch, forth, change)
     for item in range(4):
         altered = (batch["atlas"][item] + change[item - 1]).clamp(0, 1)
         torch.testing.assert_close(image[item], warp(altered[None], forth[item : item + 1])[0])

@@ -108,12 +108,12 @@ def test_maps_tell_lengths_and_folds():
     assert image.vdims[0].unit == "mm"
     folded = np.zeros((2, 6, 8))
     folded[1, :, 4:] = -6.0
-    title = flows.jacobian_map(folded, "Field").label
+    title = flows.jacobian_map(flows.jacobian(folded), "Field").label
     assert (
         title == f"Field: {100 * (flows.jacobian(folded) <= 0).mean():.2g} % folded"
         and "0 %" not in title.split(":")[1][:4]
     )
-    assert flows.jacobian_map(np.zeros((2, 6, 8))).label == "0 % folded"
+    assert flows.jacobian_map(np.ones((6, 8))).label == "0 % folded"
     assert flows.length_map(np.zeros((4, 4))) is not None, "a perfect cycle can be drawn"
 
 
@@ -138,5 +138,20 @@ def test_there_and_back_of_the_true_map(subject):
 
 def test_everything_can_be_drawn(subject):
     arrays, flow, labels = subject
-    shown = flows.there_and_back(arrays, flow, -flow, labels) + flows.jacobian_map(flow, "true")
+    shown = flows.there_and_back(arrays, flow, -flow, labels) + flows.jacobian_map(flows.jacobian(flow), "true")
     assert hv.render(shown, backend="bokeh") is not None
+
+
+def test_volumes_are_shown_by_a_slice_and_computed_as_a_whole():
+    rng = np.random.default_rng(0)
+    arrays = {key: rng.integers(0, 255, (8, 9, 10)).astype(np.uint8) for key in ("image", "atlas")}
+    arrays |= {key: rng.integers(0, 2, (8, 9, 10)).astype(np.uint8) for key in ("label", "atlas_label")}
+    forth, back = shift(0, 0, 2, shape=(8, 9, 10)), shift(0, 0, -1, shape=(8, 9, 10))
+    layout = flows.there_and_back(arrays, forth, back, {"one": (1,)}, plane=volumes.PLANES["axial"], index=4)
+    assert [element.label for element in layout][-1] == "Cycle error, mean 1.00 px", (
+        "although in the plane nothing moves"
+    )
+    shown = layout.Overlay.Warped_atlas.get(0)
+    assert np.array_equal(
+        shown.data["R"] if isinstance(shown.data, dict) else shown.data[..., 0], arrays["atlas"][:, :, 6].T[::-1]
+    )

@@ -24,7 +24,7 @@ from workbench import method, metrics
 from workbench.config import Count, Natural, Positive, Weight
 from workbench.losses.registration import Window, label_map, local_ncc, one_hot, segmentation_loss, smoothness
 from workbench.method import Batch, Update
-from workbench.models.registration import Finish, FlowNet, scores
+from workbench.models.registration import Finish, FlowNet, Half, scores
 from workbench.models.unet import UNet
 from workbench.models.warp import warp
 
@@ -33,24 +33,26 @@ from workbench.models.warp import warp
 class Config(method.Config):
     dims: Literal[2, 3] = 2  # of the images, from the data
     classes: str = "structure"  # names of the label values 1, 2, ..., from the data
-    base: Count = 8  # channels of every network's first level (inferred)
+    base: Count = 8  # channels of the first level of the spatial networks and the segmenter (inferred)
+    appearance_base: Count = 4  # channels of the appearance network's first level; paper scale 16 (inferred)
     depth: Count = 3  # halvings of the image in the spatial networks, as VoxelMorph's
-    finish: Finish = 2  # convolutions at full size before the field, as VoxelMorph's
+    finish: Finish = 2  # convolutions before the field, as VoxelMorph's
+    half: Half = "volumes"  # whose fields have half the size, enlarged linearly; paper scale never (calibrated)
     levels: Count = 3  # sizes of both U-Nets, as the supervised one's (inferred)
     window: Window = 9  # side of the correlation's windows, voxels (code)
-    smooth_weight: Weight = 1.0  # lambda, of both fields in voxels (code)
+    smooth_weight: Weight = 0.3  # lambda, of both fields in voxels; paper scale 1 (code; calibrated as VoxelMorph's)
     recon_weight: Weight = 50.0  # of the squared error of the changed and warped atlas (code)
     change_weight: Weight = 1.0  # of the smoothness of the added grey values (paper: 0.02 beside 1)
     spatial_epochs: Natural = 0  # epochs that belong to the spatial networks alone; 0 where all learn at once
     appearance_epochs: Natural = 0  # epochs after these that belong to the appearance network alone
-    lr: Positive = 1e-3  # Adam's rate, as the rivals'
+    lr: Positive = 3e-3  # Adam's rate, as the rivals'
 
 
 PAPER = {
-    "dims": 3, "base": 16, "depth": 4, "finish": 3, "levels": 4, "lr": 1e-4, "train": 82, "test": 20, "batch": 1,
-    "epochs": 530, "spatial_epochs": 500, "appearance_epochs": 20,
+    "dims": 3, "base": 16, "appearance_base": 16, "depth": 4, "finish": 3, "half": "never", "smooth_weight": 1.0, "levels": 4,
+    "lr": 1e-4, "train": 82, "test": 20, "batch": 1, "epochs": 530, "spatial_epochs": 500, "appearance_epochs": 20,
 }  # fmt: skip
-ABLATIONS = {"staged": {"spatial_epochs": 20, "appearance_epochs": 20}}
+ABLATIONS = {"staged": {"spatial_epochs": 40, "appearance_epochs": 40}}  # a third each of the tiny run
 
 
 def contours(label: Tensor) -> Tensor:
@@ -83,10 +85,10 @@ class DataAug(method.Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c, self.labels = config, metrics.classes(config.classes)
-        net = {"base": c.base, "depth": c.depth, "finish": c.finish}
+        net = {"base": c.base, "depth": c.depth, "finish": c.finish, "half": c.half}
         self.forth, self.back = FlowNet(c.dims, **net), FlowNet(c.dims, **net)
         widths = [c.base * 2**level for level in range(c.levels)]
-        self.appearance = UNet(2, 1, widths, c.dims)
+        self.appearance = UNet(2, 1, [c.appearance_base * 2**level for level in range(c.levels)], c.dims)
         self.segmenter = UNet(1, 1 + len(self.labels), widths, c.dims)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -106,9 +108,17 @@ class DataAug(method.Method):
         return ("appearance",) if self.epoch <= c.spatial_epochs + c.appearance_epochs else ("segmenter",)
 
     def updates(self, batch: Batch) -> Iterator[Update]:
-        losses = {"spatial": self.spatial_loss, "appearance": self.appearance_loss, "segmenter": self.segmenter_loss}
-        for name in self.stages:
-            yield name, losses[name](batch), {}
+        """Up to three steps; the fields that the last two need are those after the first."""
+        if "spatial" in self.stages:
+            yield "spatial", self.spatial_loss(batch), {}
+        if self.stages == ("spatial",):
+            return
+        forth, change = self.changed(batch)
+        if "appearance" in self.stages:
+            yield "appearance", self.appearance_loss(batch, forth, change), {}
+        if "segmenter" in self.stages:
+            image, label = self.synthesised(batch, forth, change.detach())
+            yield "segmenter", segmentation_loss(self.segmenter(image), label), {}
 
     def spatial_loss(self, batch: Batch) -> Tensor:
         """Likeness and smoothness of the fields atlas -> scan and scan -> atlas, each of its own network."""
@@ -121,28 +131,21 @@ class DataAug(method.Method):
         return loss
 
     def changed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What grey values the appearance network adds to the atlas (B, 1, *S), and the fields atlas -> scan."""
+        """Fields atlas -> scan (B, D, *S), and the grey values (B, 1, *S) to add to the atlas to look like the scan."""
         atlas, image = batch["atlas"], batch["image"]
         with torch.no_grad():
             forth, brought = self.forth(atlas, image), warp(image, self.back(image, atlas))
-        return self.appearance(torch.cat([atlas, brought], 1)).float(), forth
+        return forth, self.appearance(torch.cat([atlas, brought], 1)).float()
 
-    def appearance_loss(self, batch: Batch) -> Tensor:
-        change, forth = self.changed(batch)
+    def appearance_loss(self, batch: Batch, forth: Tensor, change: Tensor) -> Tensor:
         recon = F.mse_loss(warp(batch["atlas"] + change, forth), batch["image"])
         smooth = change_smoothness(change, contours(batch["atlas_label"]))
         return self.config.recon_weight * recon + self.config.change_weight * smooth
 
-    @torch.no_grad()
-    def synthesised(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def synthesised(self, batch: Batch, forth: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, 1, *S) in [0, 1] with the shape of one scan and the appearance of another, and label maps."""
-        change, forth = self.changed(batch)
         image = warp((batch["atlas"] + change.roll(1, 0)).clamp(0, 1), forth)
         return image, label_map(warp(one_hot(batch["atlas_label"], len(self.labels)), forth))
-
-    def segmenter_loss(self, batch: Batch) -> Tensor:
-        image, label = self.synthesised(batch)
-        return segmentation_loss(self.segmenter(image), label)
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         return {"mask": self.segmenter(batch["image"]).argmax(1, keepdim=True).to(torch.int16)}

@@ -21,7 +21,7 @@ from workbench import method, metrics
 from workbench.config import Count, Natural, Positive, Weight
 from workbench.losses.registration import Window, label_map, local_ncc, one_hot, require_labels, smoothness
 from workbench.method import Batch, Update
-from workbench.models.registration import Finish, FlowNet, scores
+from workbench.models.registration import Finish, FlowNet, Half, scores
 from workbench.models.warp import warp
 
 
@@ -31,18 +31,19 @@ class Config(method.Config):
     classes: str = "structure"  # names of the label values 1, 2, ..., from the data
     base: Count = 8  # channels of the encoder's first level, as VoxelMorph's
     depth: Count = 3  # halvings of the image, as VoxelMorph's
-    finish: Finish = 2  # convolutions at full size before the field, as VoxelMorph's
+    finish: Finish = 2  # convolutions before the field, as VoxelMorph's
+    half: Half = "volumes"  # whose fields have half the size, enlarged linearly; paper scale never (calibrated)
     int_steps: Natural = 0  # squarings if the network gives a velocity, as VoxelMorph's
     window: Window = 9  # side of the correlation's windows, voxels (VoxelMorph)
-    smooth_weight: Weight = 1.0  # lambda, of the field in voxels, as VoxelMorph's
+    smooth_weight: Weight = 0.3  # lambda, as VoxelMorph's
     bank: Count = 20  # labelled training subjects that are kept (inferred)
     voters: Count = 5  # subjects that vote on a scan, the atlas among them (inferred)
-    lr: Positive = 1e-3  # Adam's rate, as VoxelMorph's
+    lr: Positive = 3e-3  # Adam's rate, as VoxelMorph's
 
 
 PAPER = {
-    "dims": 3, "base": 16, "depth": 4, "finish": 3, "bank": 82, "lr": 1e-4, "train": 82, "test": 20, "batch": 1,
-    "epochs": 500,
+    "dims": 3, "base": 16, "depth": 4, "finish": 3, "half": "never", "smooth_weight": 1.0, "bank": 82,
+    "lr": 1e-4, "train": 82, "test": 20, "batch": 1, "epochs": 500,
 }  # fmt: skip
 
 
@@ -55,7 +56,7 @@ class MultiAtlas(method.Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c, self.labels = config, metrics.classes(config.classes)
-        net = {"base": c.base, "depth": c.depth, "finish": c.finish, "int_steps": c.int_steps}
+        net = {"base": c.base, "depth": c.depth, "finish": c.finish, "half": c.half, "int_steps": c.int_steps}
         self.forth = FlowNet(c.dims, **net)
         empty = (0, 1, *[1] * c.dims)
         self.register_buffer("images", torch.zeros(empty))

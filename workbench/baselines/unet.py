@@ -23,7 +23,7 @@ from workbench.models.unet import UNet
 
 @dataclass(frozen=True)
 class Config(method.Config):
-    base: Count = 8  # channels of the first level, doubled at each; paper scale 64 (paper)
+    base: Count = 4  # channels of the first level, doubled at each; paper scale 64 (paper)
     levels: Count = 4  # resolutions, each half of the one before; paper scale 5 (paper)
     dice_weight: Weight = 1.0  # of the soft Dice loss beside cross entropy (inferred)
     repeats: Count = 1  # updates a batch, for a rival of equal computation (inferred)

@@ -20,7 +20,7 @@ from workbench import method, metrics
 from workbench.config import Count, Natural, Positive, Weight
 from workbench.losses.registration import Window, label_map, local_ncc, one_hot, smoothness
 from workbench.method import Batch, Update
-from workbench.models.registration import Finish, FlowNet, scores
+from workbench.models.registration import Finish, FlowNet, Half, scores
 from workbench.models.warp import warp
 
 
@@ -30,17 +30,19 @@ class Config(method.Config):
     classes: str = "structure"  # names of the label values 1, 2, ..., from the data
     base: Count = 8  # channels of the encoder's first level, the others have twice as many; paper scale 16 (code)
     depth: Count = 3  # halvings of the image; paper scale 4 (code)
-    finish: Finish = 2  # convolutions at full size before the field; paper scale 3 (code)
+    finish: Finish = 2  # convolutions before the field; paper scale 3 (code)
+    half: Half = "volumes"  # whose fields have half the size, enlarged linearly; paper scale never (calibrated)
     int_steps: Natural = 0  # squarings if the network gives a velocity, 7 in later code; 0 is the CVPR 2018 form
     window: Window = 9  # side of the correlation's windows, voxels (code)
-    smooth_weight: Weight = 1.0  # lambda, of the field in voxels (paper)
+    smooth_weight: Weight = 0.3  # lambda, of the field in voxels; paper scale 1 (paper; calibrated)
     pair: bool = False  # train a network for the way back too, on its own (for the cycle error)
     repeats: Count = 1  # updates a batch; 2 gives the steps of LT-Net's two networks
-    lr: Positive = 1e-3  # Adam's rate, as LT-Net's; paper scale 1e-4 (code)
+    lr: Positive = 3e-3  # Adam's rate, as LT-Net's; paper scale 1e-4 (code)
 
 
 PAPER = {
-    "dims": 3, "base": 16, "depth": 4, "finish": 3, "lr": 1e-4, "train": 82, "test": 20, "batch": 1, "epochs": 500,
+    "dims": 3, "base": 16, "depth": 4, "finish": 3, "half": "never", "smooth_weight": 1.0, "lr": 1e-4,
+    "train": 82, "test": 20, "batch": 1, "epochs": 500,
 }  # fmt: skip
 ABLATIONS = {
     "repeats": {"repeats": 2},
@@ -60,7 +62,7 @@ class VoxelMorph(method.Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c, self.labels = config, metrics.classes(config.classes)
-        net = {"base": c.base, "depth": c.depth, "finish": c.finish, "int_steps": c.int_steps}
+        net = {"base": c.base, "depth": c.depth, "finish": c.finish, "half": c.half, "int_steps": c.int_steps}
         self.forth = FlowNet(c.dims, **net)
         if c.pair:
             self.back = FlowNet(c.dims, **net)

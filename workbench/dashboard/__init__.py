@@ -43,7 +43,7 @@ def inline() -> None:
 
 
 def app(root: Path | str | None = None, pages: Sequence[str] | None = None) -> pn.viewable.Viewable:
-    """All pages over a folder of runs, or the named ones, as tabs; each is built when it is first opened.
+    """Pages over a folder of runs as tabs, each built when it is first opened: those named, or all with runs to show.
 
     Raises:
         InvalidParameter: a page that does not exist.
@@ -51,6 +51,8 @@ def app(root: Path | str | None = None, pages: Sequence[str] | None = None) -> p
     folder = Path(root).absolute() if root is not None else run_folders.root_folder()
     found = run_folders.find(folder)
     chosen = select(pages)
+    if pages is None:
+        chosen = [page for page in chosen if any(map(page.concerns, found))] or chosen
     if not found:
         return frame.page(folder, pn.Column(frame.empty(f"No runs under {folder}", "workbench run smcgan")))
     return frame.page(folder, frame.tabs([(page.title, page) for page in chosen], found))

@@ -1,6 +1,6 @@
 """The list of cases beside the pictures: a table to sort and click, and keys and buttons for the next and the last."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import numpy as np
@@ -189,21 +189,3 @@ def opponents(runs: Sequence[Run]) -> tuple[Run, Run]:
     means = [views.scores(run)[name].mean() * compare.better(name) if name else 0.0 for run in runs]
     ranked = [run for _, run in sorted(zip(means, runs), key=lambda pair: -np.nan_to_num(pair[0], nan=-np.inf))]
     return ranked[0], next((run for run in ranked if run.arm != ranked[0].arm), ranked[-1])
-
-
-def number(metric: str, value: float) -> str:
-    return f"{value:.{curves.digits(metric)}f}" if np.isfinite(value) else "–"
-
-
-def numbers(names: Sequence[str], metrics: Sequence[Mapping[str, float]]) -> str:
-    """All metrics of one case that the named runs share as a table, the best in bold."""
-    rows = "".join(row(m, [each[m] for each in metrics]) for m in metrics[0] if all(m in each for each in metrics))
-    return f"<table><tr><td></td>{''.join(f'<th>{name}</th>' for name in names)}</tr>{rows}</table>"
-
-
-def row(metric: str, values: Sequence[float]) -> str:
-    best = np.nanmax(np.multiply(values, compare.better(metric))) if np.isfinite(values).any() else np.nan
-    tags = ["th" if value * compare.better(metric) == best else "td" for value in values]
-    cells = "".join(f"<{tag}>{number(metric, value)}</{tag}>" for tag, value in zip(tags, values))
-    unit = f" <span class='muted'>{views.unit(metric)}</span>" if views.unit(metric) in ("dB", "mm") else ""
-    return f"<tr><td>{escape(views.short(metric))}{unit}</td>{cells}</tr>"

@@ -39,11 +39,6 @@ for (const range of ranges) {
 """
 
 
-def line(paths: Iterable[np.ndarray], color: str, width: float, dash: str = "solid") -> list[tuple]:
-    """Paths (n, 2) of x to the right and y upwards in mm, with their look, as `Pictures.draw` takes them."""
-    return [(path, color, width, dash) for path in paths]
-
-
 class Pictures:
     """Figures of one or three planes. An axis in mm is shared by all that show it: they pan and zoom together.
 
@@ -110,7 +105,7 @@ class Pictures:
 
         Args:
             images: (H, W) arrays by column: uint8 as grey values or codes of a layer, uint32 as packed colours.
-            lines: from `line`, by set; y counts from the lower edge.
+            lines: strokes as of `masks.strokes` by set, but with y upwards from the lower edge.
             sides: height and width of the slice in mm.
         """
         data = {name: [array] for name, array in images.items()}

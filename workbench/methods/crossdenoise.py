@@ -42,9 +42,7 @@ class Config(method.Config):
     balance: Weight = 1.0  # b, of the cross entropy beside the Dice loss (inferred)
     tau: Fraction = 0.5  # share of the labels that is dropped in the end, about the share that is wrong (inferred)
     ramp: Count = 4  # E_k, epochs until tau is reached; paper scale 10 (inferred; co-teaching)
-    rank: Literal["pixels", "all"] = (
-        "pixels"  # loss that ranks images: GCE_q, or L_nt, which favours large discs (inferred)
-    )
+    rank: Literal["pixels", "all"] = "pixels"  # ranks images by GCE_q, or by L_nt, which favours large discs (inferred)
     selection: Literal["image", "pixel"] = "image"  # what is dropped; pixels are PyMIC's variant (inferred)
     exchange: bool = True  # each peer learns from what the other chose and labelled, not from its own (paper)
     warm_up: Natural = 3  # epochs before cross learning on target images; paper scale 5 (inferred)

@@ -15,6 +15,8 @@ from skimage.morphology import disk
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from workbench.errors import InvalidParameter
+
 Layer = tuple[int, int, int]  # kernel along the long axis, along the short axis, channels out
 POOL: Layer = (2, 2, 0)  # max-pooling that halves both axes
 Classify = Callable[[Tensor], Tensor]
@@ -84,6 +86,14 @@ class PatchClassifier(nn.Module):
         described = self.tail(features).flatten(1).unflatten(0, patches.shape[:2])
         return self.head(torch.cat([*described], 1).relu()), features.unflatten(0, patches.shape[:2])
 
+    def every_pixel(self, image: Tensor, tile: int) -> Tensor:
+        """Logits (B, K, H, W) by `dense`, item by item in blocks of tile x tile pixels: memory is that of one block."""
+        items = [
+            in_tiles(one.shape[-2:], tile, lambda rows, columns, one=one: self.dense(one, rows, columns))
+            for one in image.split(1)
+        ]
+        return torch.cat(items)
+
     def dense(self, image: Tensor, rows: range, columns: range) -> Tensor:
         """Logits (B, K, rows, columns) of a block of pixels: what `forward` says of every patch, all at once."""
         blocks = [
@@ -93,17 +103,18 @@ class PatchClassifier(nn.Module):
         return self.head(torch.cat(blocks, 1).relu().movedim(1, -1)).movedim(-1, 1)
 
     def patchwise(self, image: Tensor, rows: range, mean: Tensor | float = 0.0) -> Tensor:
-        """Logits (B, K, rows, W) patch by patch, the patches of one row of pixels at a time, less a mean patch.
+        """Logits (B, K, rows, W) patch by patch, at most 64 at a time, less a mean patch (C, h, w).
 
         What is taken off depends on the place in the patch, which `dense` cannot do.
         """
-        columns = torch.arange(image.shape[-1], device=image.device).expand(len(image), -1)
-        made = []
-        for y in rows:
-            points = torch.stack([torch.full_like(columns, y), columns], -1)
-            logits, _ = self(self.patches(image, points) - mean)
-            made.append(logits.unflatten(0, columns.shape).mT)
-        return torch.stack(made, 2)
+        width = image.shape[-1]
+        y, x = torch.meshgrid(torch.tensor(rows), torch.arange(width), indexing="ij")
+        some = torch.stack([y, x], -1).view(1, -1, 2).to(image.device).split(64, 1)
+        items = [
+            torch.cat([self(self.patches(one, points) - mean)[0] for points in some]).view(len(rows), width, -1)
+            for one in image.split(1)
+        ]
+        return torch.stack(items).movedim(-1, 1)
 
     def described(self, image: Tensor, rows: range, columns: range) -> Tensor:
         """The descriptors (B, D, rows, columns) of upright patches."""
@@ -137,7 +148,7 @@ def dilated(modules: Iterable[nn.Module], image: Tensor) -> Tensor:
 
 
 def in_tiles(size: tuple[int, int], tile: int, classify: Callable[[range, range], Tensor]) -> Tensor:
-    """(B, K, H, W) put together from blocks of at most tile x tile pixels: memory is that of one block."""
+    """(B, K, H, W) put together from blocks of at most tile x tile pixels."""
     starts = [range(0, side, tile) for side in size]
     blocks = [
         [classify(range(y, min(y + tile, size[0])), range(x, min(x + tile, size[1]))) for x in starts[1]]
@@ -260,10 +271,18 @@ class Sampling:
     """Where background points come from: shares of those with the object's grey, and of those from anywhere.
 
     The rest, and all points of the object, are placed as Crossbar-Net places them, about the edge.
+
+    Raises:
+        InvalidParameter: shares of a sum above 1.
     """
 
     alike: float
     anywhere: float
+
+    def __post_init__(self) -> None:
+        if self.alike + self.anywhere > 1:
+            found = f"{self.alike:g} and {self.anywhere:g}"
+            raise InvalidParameter("alike and anywhere", "shares of a sum up to 1", found, "lower one of them")
 
     def points(self, image: Tensor, label: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Balanced points (B, P, 2) of images (B, C, H, W) with label maps (B, 1, H, W), and 0 or 1 of each: (B P,)."""
@@ -277,7 +296,7 @@ class Sampling:
 
 def shares(weight: Tensor, inside: Tensor) -> Tensor:
     """Probabilities (B, N) in proportion to weights (B, 1, H, W) inside; all equal where those are 0; 0 outside."""
-    kept = weight.flatten(1).double() * inside
+    kept = weight.flatten(1) * inside
     kept = torch.where(kept.sum(1, keepdim=True) > 0, kept, inside.to(weight.dtype))
     return kept / kept.sum(1, keepdim=True).clamp_min(1)
 
@@ -285,7 +304,9 @@ def shares(weight: Tensor, inside: Tensor) -> Tensor:
 def pick(probability: Tensor, uniform: Tensor) -> Tensor:
     """Indices (B, P) by the inverse of the distribution function, never of a pixel with probability 0."""
     steps = probability.cumsum(1)
-    return torch.searchsorted(steps, uniform.double() * steps[:, -1:], right=True).clamp_max(probability.shape[1] - 1)
+    total = steps[:, -1:].contiguous()
+    last = (steps < total).sum(1, keepdim=True)
+    return torch.minimum(torch.searchsorted(steps, uniform * total, right=True), last)
 
 
 def labels_at(label: Tensor, points: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,9 @@ from workbench.models.warp import cycle_error, endpoint_error, folds, integrate
 
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 Finish = Annotated[int, Bound(1, 3)]
+Half = Literal["volumes", "always", "never"]
 POOL = {2: F.max_pool2d, 3: F.max_pool3d}
+LINEAR = {2: "bilinear", 3: "trilinear"}
 
 
 def block(dims: int, inputs: int, outputs: int) -> nn.Sequential:
@@ -23,11 +25,11 @@ def block(dims: int, inputs: int, outputs: int) -> nn.Sequential:
 
 
 class FlowEncoder(nn.Module):
-    """(B, channels, *S) -> features at S, S/2, ... of base, 2 base, 2 base, ... channels, and the last halved again."""
+    """(B, 2, *S) -> features at S, S/2, ... of base, 2 base, 2 base, ... channels, and the last halved again."""
 
-    def __init__(self, dims: int, channels: int, base: int, depth: int) -> None:
+    def __init__(self, dims: int, base: int, depth: int) -> None:
         super().__init__()
-        widths = [channels, base] + [2 * base] * (depth - 1)
+        widths = [2, base] + [2 * base] * (depth - 1)
         self.blocks = nn.ModuleList(block(dims, i, o) for i, o in pairwise(widths))
         self.dims = dims
 
@@ -42,13 +44,15 @@ class FlowEncoder(nn.Module):
 class FlowDecoder(nn.Module):
     """The encoder's features -> field (B, D, *S) in voxels, zero but for 1e-5 before training.
 
-    One convolution of 2 base channels a level, then the last `finish` of (2 base, base, base) at full size. The head
-    and what follows run in float32: a field in bf16 is off by 0.03 voxels at 6.
+    One convolution of 2 base channels a level, then the last `finish` of (2 base, base, base) at the last level, which
+    is full size or, with `half`, half of it: that field is enlarged linearly. The head and what follows run in float32:
+    a field in bf16 is off by 0.03 voxels at 6.
     """
 
-    def __init__(self, dims: int, base: int, depth: int, finish: int) -> None:
+    def __init__(self, dims: int, base: int, depth: int, finish: int, half: bool) -> None:
         super().__init__()
-        skips = [2 * base] * (depth - 1) + [base]
+        self.half, self.mode = half, LINEAR[dims]
+        skips = [2 * base] * (depth - 1) + ([] if half else [base])
         inputs = [2 * base] + [2 * base + skip for skip in skips]
         widths = [inputs[-1], *(2 * base, base, base)[3 - finish :]]
         self.blocks = nn.ModuleList(block(dims, wide, 2 * base) for wide in inputs[:-1])
@@ -58,16 +62,17 @@ class FlowDecoder(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        x, *skips = features[::-1]
+        x, *skips = features[:0:-1] if self.half else features[::-1]
         for one, skip in zip(self.blocks, skips, strict=True):
             x = torch.cat([F.interpolate(one(x), scale_factor=2), skip], 1)
         x = self.last(x)
         with torch.autocast(x.device.type, enabled=False):
-            return self.head(x.float())
+            flow = self.head(x.float())
+            return F.interpolate(flow, scale_factor=2, mode=self.mode) if self.half else flow
 
 
 class FlowNet(nn.Module):
-    """VoxelMorph's U-Net: moving and fixed image (B, C, *S) -> field (B, D, *S) with moving o field like fixed.
+    """VoxelMorph's U-Net: moving and fixed image (B, 1, *S) -> field (B, D, *S) with moving o field like fixed.
 
     Encoder of `base`, 2 base, ... channels over `depth` sizes; sides divisible by 2 ** depth. With `int_steps` what the
     network gives is a velocity, integrated by scaling and squaring. Source: arXiv 1809.05231, widths and initial head
@@ -75,11 +80,11 @@ class FlowNet(nn.Module):
     """
 
     def __init__(
-        self, dims: int, channels: int = 1, *, base: int = 8, depth: int = 3, finish: int = 2, int_steps: int = 0
+        self, dims: int, *, base: int = 8, depth: int = 3, finish: int = 2, half: Half = "never", int_steps: int = 0
     ) -> None:
         super().__init__()
-        self.encoder = FlowEncoder(dims, 2 * channels, base, depth)
-        self.decoder = FlowDecoder(dims, base, depth, finish)
+        self.encoder = FlowEncoder(dims, base, depth)
+        self.decoder = FlowDecoder(dims, base, depth, finish, half == "always" or (half == "volumes" and dims == 3))
         self.int_steps = int_steps
 
     def forward(self, moving: Tensor, fixed: Tensor, encoder: nn.Module | None = None) -> Tensor:

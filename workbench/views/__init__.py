@@ -91,9 +91,7 @@ class Survey:
     aside: list[tuple["Run", str]]
 
 
-def survey(
-    runs: Iterable["Run"], needs: Mapping[str, "Axes"], also: Callable[["Run"], None] | None = None
-) -> Survey:
+def survey(runs: Iterable["Run"], needs: Mapping[str, "Axes"], also: Callable[["Run"], None] | None = None) -> Survey:
     """Sorts runs into usable and set aside.
 
     Args:

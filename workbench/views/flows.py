@@ -12,9 +12,9 @@ import holoviews.plotting.bokeh  # the options below are those of this backend
 import numpy as np
 from scipy import ndimage
 
-from workbench.views import masks
+from workbench.views import masks, volumes
 from workbench.views.colors import frame
-from workbench.views.volumes import Plane, lengths
+from workbench.views.volumes import IMAGE, Plane, lengths
 
 SQUARE = (1.0, 1.0)  # spacing where none is known
 FOLD = "#F0E442"  # of voxels where a map folds; around them it shrinks, which is dark red
@@ -60,13 +60,52 @@ def jacobian(flow: np.ndarray) -> np.ndarray:
 
 
 def section(flow: np.ndarray, plane: Plane, index: int) -> np.ndarray:
-    """(2, H, W): the part of a volume's field (3, X, Y, Z) that lies in one of its slices, rows counted downwards."""
+    """(2, H, W): the part of a volume's field (3, X, Y, Z) in one of its slices, rows counted downwards.
+
+    The field of an image as it is.
+    """
+    if plane.axis is None:
+        return flow
     cut = flow.take(index, 1 + plane.axis)
     across, up = cut[plane.across].T[::-1], cut[plane.up].T[::-1]
     return np.stack([-up, across])
 
 
 # ---------------------------------------------------------------- what is drawn
+
+
+def picture(image: np.ndarray, title: str = "", spacing: Sequence[float] = SQUARE) -> hv.RGB:
+    """One grey slice (H, W) uint8 in true proportion, none of its pixels blended with its neighbours."""
+    height, width = lengths(image.shape, spacing)
+    element = hv.RGB(np.repeat(image[..., None], 3, 2), bounds=(0, 0, width, height), kdims=["x", "y"], label=title)
+    return element.opts(**frame(height, width))
+
+
+def outlined(
+    image: np.ndarray,
+    title: str,
+    names: masks.Labels,
+    truth: np.ndarray,
+    carried: np.ndarray | None = None,
+    spacing: Sequence[float] = SQUARE,
+) -> hv.Overlay:
+    """A slice with the borders of the carried label map in the colours of the classes, and of the true one in white.
+
+    The true ones are dashed where carried ones are drawn too.
+    """
+    layers, height = [picture(image, title, spacing)], lengths(image.shape, spacing)[0]
+    for name, tint in masks.palette(names).items() if carried is not None else ():
+        layers.append(border(carried, names[name], spacing, height).opts(color=tint, line_width=2, backend="bokeh"))
+    dash = "solid" if carried is None else "dashed"
+    for values in names.values():
+        look = {"color": "white", "line_width": 1.2, "line_dash": dash, "backend": "bokeh"}
+        layers.append(border(truth, values, spacing, height).opts(**look))
+    return hv.Overlay(layers).relabel(title).opts(show_legend=False, backend="bokeh")
+
+
+def border(label: np.ndarray, values: Sequence[int], spacing: Sequence[float], height: float) -> hv.Path:
+    paths = masks.contours(label, values, spacing)
+    return hv.Path([np.c_[p[:, 0], height - p[:, 1]] for p in paths], kdims=["x", "y"])  # y points up in HoloViews
 
 
 def grid(
@@ -89,7 +128,7 @@ def on_grid(
     image: np.ndarray, flow: np.ndarray, title: str = "", every: int = 4, spacing: Sequence[float] = SQUARE
 ) -> hv.Overlay:
     """An image (H, W) uint8 under the grid of a field that reads it."""
-    layers = [masks.picture(image, spacing, title), grid(flow, title, every, spacing)]
+    layers = [picture(image, title, spacing), grid(flow, title, every, spacing)]
     return hv.Overlay(layers).relabel(title).opts(show_legend=False, backend="bokeh")
 
 
@@ -104,9 +143,8 @@ def length_map(
     return element.relabel(title).opts(**frame(height, width), **bar)
 
 
-def jacobian_map(flow: np.ndarray, title: str = "", spacing: Sequence[float] = SQUARE) -> hv.Image:
-    """The determinants of a field (2, H, W): 1 white, growth blue, shrinking red; folds yellow, their share told."""
-    values = jacobian(flow)
+def jacobian_map(values: np.ndarray, title: str = "", spacing: Sequence[float] = SQUARE) -> hv.Image:
+    """Determinants (H, W) out of `jacobian`: 1 white, growth blue, shrinking red; folds yellow, their share told."""
     height, width = lengths(values.shape, spacing)
     folded = values <= 0
     told = f"{title}: {100 * folded.mean():.2g} % folded" if title else f"{100 * folded.mean():.2g} % folded"
@@ -117,7 +155,13 @@ def jacobian_map(flow: np.ndarray, title: str = "", spacing: Sequence[float] = S
 
 
 def there_and_back(
-    arrays: Mapping[str, np.ndarray], forth: np.ndarray, back: np.ndarray, names: masks.Labels, limit: float = 2.0
+    arrays: Mapping[str, np.ndarray],
+    forth: np.ndarray,
+    back: np.ndarray,
+    names: masks.Labels,
+    limit: float = 2.0,
+    plane: Plane = IMAGE,
+    index: int = 0,
 ) -> hv.Layout:
     """The atlas carried to the subject and home again, in two rows with linked pan and zoom.
 
@@ -126,27 +170,35 @@ def there_and_back(
     the atlas's own labels (dashed), and the cycle error.
 
     Args:
-        arrays: `atlas`, `image` (H, W) uint8, their `atlas_label`, `label`, and perhaps `spacing` (2,).
-        forth, back: fields (2, H, W) in pixels.
+        arrays: `atlas`, `image` (*S) uint8, their `atlas_label`, `label`, and perhaps `spacing` (D,).
+        forth, back: fields (D, *S) in voxels.
         names: the classes and their values.
-        limit: of the map of the cycle error, in mm (pixels without spacing).
+        limit: of the map of the cycle error, in mm (voxels without spacing).
+        plane, index: which slice of a volume is shown; all is computed in the volume.
     """
-    spacing = tuple(arrays.get("spacing", SQUARE))
-    unit = "mm" if "spacing" in arrays else "px"
-    warped, home = (pixels(warp(arrays["atlas"].astype(float), f)) for f in (forth, compose(forth, back)))
-    carried = carry(arrays["atlas_label"], forth)
-    returned = carry(arrays["atlas_label"], compose(forth, back))
+    spacing, unit = arrays.get("spacing", np.ones(len(forth))), "mm" if "spacing" in arrays else "px"
     error = cycle(forth, back, spacing)
-    picture, outlined = masks.picture, masks.outlined
-    shown = [
-        on_grid(arrays["atlas"], forth, "Atlas, grid of the way there", spacing=spacing),
-        outlined(picture(warped, spacing, "Warped atlas"), spacing, arrays["label"], carried, names),
-        outlined(picture(arrays["image"], spacing, "Subject"), spacing, arrays["label"], None, names),
-        on_grid(warped, back, "Warped atlas, grid of the way back", spacing=spacing),
-        outlined(picture(home, spacing, "Warped back"), spacing, arrays["atlas_label"], returned, names),
-        length_map(error, f"Cycle error, mean {error.mean():.2f} {unit}", unit, limit, spacing),
+    shown = journey(arrays, forth, back) | {"error": error}
+    cut = {name: volumes.cut(values[None], 0, plane, index) for name, values in shown.items()}
+    flat = tuple(np.asarray(spacing, float)[[plane.up, plane.across]])
+    there, home = (section(flow, plane, index) for flow in (forth, back))
+    panels = [
+        on_grid(cut["atlas"], there, "Atlas, grid of the way there", spacing=flat),
+        outlined(cut["warped"], "Warped atlas", names, cut["label"], cut["carried"], flat),
+        outlined(cut["image"], "Subject", names, cut["label"], spacing=flat),
+        on_grid(cut["warped"], home, "Warped atlas, grid of the way back", spacing=flat),
+        outlined(cut["home"], "Warped back", names, cut["atlas_label"], cut["returned"], flat),
+        length_map(cut["error"], f"Cycle error, mean {error.mean():.2f} {unit}", unit, limit, flat),
     ]
-    return hv.Layout(shown).cols(3)
+    return hv.Layout(panels).cols(3)
+
+
+def journey(arrays: Mapping[str, np.ndarray], forth: np.ndarray, back: np.ndarray) -> dict[str, np.ndarray]:
+    """What the fields make of the atlas: `warped`, `home` and its labels `carried`, `returned`, beside the inputs."""
+    both, atlas = compose(forth, back), arrays["atlas"].astype(float)
+    made = {"warped": pixels(warp(atlas, forth)), "home": pixels(warp(atlas, both))}
+    made |= {"carried": carry(arrays["atlas_label"], forth), "returned": carry(arrays["atlas_label"], both)}
+    return made | {name: arrays[name] for name in ("atlas", "image", "atlas_label", "label")}
 
 
 def carry(label: np.ndarray, flow: np.ndarray) -> np.ndarray:

@@ -5,8 +5,8 @@ to it, which may overlap: {"cup": (2,), "disc": (1, 2)}. Spacing is in mm a pixe
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import holoviews as hv
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from workbench.runs import Run
 
 NEEDS = {"image": (3, 4), "label": (3, 4), "mask": (3, 4)}
-CLASSES = ("#56B4E9", "#F0E442", "#CC79A7", "#009E73", "#E69F00", "#0072B2", "#D55E00")  # Okabe and Ito
-ERRORS = {"true positive": "#009E73", "false positive": "#D55E00", "false negative": "#56B4E9"}
+CLASSES = ("#56B4E9", "#F0E442", "#E69F00", "#CC79A7", "#009E73", "#0072B2", "#D55E00")  # Okabe and Ito
+ERRORS = {"true positive": "#009E73", "false positive": "#D55E00", "false negative": "#CC79A7"}
 LABELS = range(1, 200)  # the values that a class may have
 TRUTH, FOUND = (("#ffffff", 2.6, "solid"), "4 4"), (("#000000", 4.0, "solid"), "solid")  # what is below, and dashes
-STYLE = ["color", "thick", "dash"]
+LEGEND = {
+    "background_fill_color": "#b0b8c0", "border_line_alpha": 0, "label_text_font_size": "8pt", "spacing": 0,
+    "padding": 2, "margin": 2,
+}  # fmt: skip
 
 Labels = Mapping[str, tuple[int, ...]]
 Stroke = tuple[np.ndarray, str, float, str]  # a path (n, 2) of x and y, colour, width in pixels, dashes
@@ -188,10 +191,14 @@ def grey(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else (image @ [0.299, 0.587, 0.114]).round().astype(np.uint8)
 
 
-def strokes(paths: Sequence[np.ndarray], tint: str, truth: bool) -> list[Stroke]:
-    """How contours are drawn: of the truth white with dashes in the colour of the class, else that colour on dark."""
-    below, dash = TRUTH if truth else FOUND
-    return [(path, *look) for look in (below, (tint, 2.2, dash)) for path in paths]
+def strokes(
+    label: np.ndarray, names: Labels, shown: Iterable[str], spacing: Sequence[float], truth: bool
+) -> list[Stroke]:
+    """How the contours of some classes are drawn: of the truth white under dashes in their colours, else on dark."""
+    (below, dash), tints = TRUTH if truth else FOUND, palette(names)
+    paths = {name: contours(label, names[name], spacing) for name in shown}
+    casing = [(path, *below) for found in paths.values() for path in found]
+    return casing + [(path, tints[name], 2.2, dash) for name, found in paths.items() for path in found]
 
 
 @dataclass(frozen=True)
@@ -203,6 +210,8 @@ class Panel:
     lines: list[Stroke]
     sides: tuple[float, ...]
     plane: str = ""
+    letters: str = ""
+    legend: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -214,25 +223,31 @@ class Look:
     opacity: float = 0.0
     convention: str = "radiological"
 
-    def rows(self, runs: Sequence["Run"], case: tuple[str, str], plane: Plane, index: int) -> list[list[Panel]]:
-        """The two rows of one plane: truth and predictions, image and errors."""
+    def rows(
+        self, runs: Sequence["Run"], case: tuple[str, str], plane: Plane, index: int, first: bool
+    ) -> list[list[Panel]]:
+        """The two rows of one plane: truth and predictions, image and errors; legends in those of the first plane."""
         found = [read(run, case, plane, index) for run in runs]
         if plane.mirrored(self.convention):
             found = [{k: v if k == "spacing" else v[:, ::-1] for k, v in arrays.items()} for arrays in found]
         sides, blank = volumes.lengths(found[0]["label"].shape, found[0]["spacing"]), np.zeros_like(found[0]["label"])
-        where = f" · {plane.name} {index + 1} ({' '.join(plane.letters(self.convention))})" if plane.ends else ""
+        letters = plane.letters(self.convention)
+        where = f" · {plane.name} {index + 1} · {letters[0]}–{letters[1]}" if letters else ""
         top = [("Truth" + where, *self.outlined(found[0], truth=True))]
         top += [(views.label(run), *self.outlined(arrays)) for run, arrays in zip(runs, found)]
         below = [("Image", painted(found[0]["image"], blank, []), [])]
         below += [(f"Errors of {self.focus}", self.wrong(arrays), []) for arrays in found]
-        return [[Panel(*told, sides, plane.name) for told in row] for row in (top, below)]
+        legends = ({"truth, dashed": "#ffffff"} | palette(self.names), ERRORS) if first else ({}, {})
+        return [
+            [Panel(*told, sides, plane.name, letters, {} if place else legend) for place, told in enumerate(row)]
+            for row, legend in zip((top, below), legends)
+        ]
 
     def outlined(self, arrays: Mapping[str, np.ndarray], truth: bool = False) -> tuple[np.ndarray, list[Stroke]]:
         """The image and the contours of the truth, and of the prediction if it is asked for."""
-        lines, tints = [], palette(self.names)
+        tints, lines = palette(self.names), []
         for which in ("label",) if truth else ("mask", "label"):
-            for name, values in self.names.items():
-                lines += strokes(contours(arrays[which], values, arrays["spacing"]), tints[name], which == "label")
+            lines += strokes(arrays[which], self.names, self.names, arrays["spacing"], which == "label")
         seen = codes(arrays["label" if truth else "mask"], self.names, self.names)
         return painted(arrays["image"], seen, list(tints.values()), self.opacity), lines
 
@@ -262,7 +277,7 @@ def panels(
         raise InvalidParameter("at", f"a voxel of {sides}, counted from 0", str(at), "leave it out for the middle")
     look, rows = Look(names, focus, opacity, convention), []
     for plane in volumes.planes(len(sides)):
-        rows += look.rows(runs, case, plane, at[plane.axis] if plane.axis is not None else 0)
+        rows += look.rows(runs, case, plane, at[plane.axis] if plane.axis is not None else 0, first=not rows)
     return rows
 
 
@@ -275,23 +290,15 @@ def picture(panel: Panel) -> hv.Overlay:
     axes = [f"{axis} {panel.plane}".strip() for axis in "xy"]  # what bears the same names pans and zooms together
     base = hv.RGB(panel.image, bounds=(0, 0, width, height), kdims=axes)
     layers = [base.opts(**colors.frame(height, width))]
-    if panel.lines:  # y points up in HoloViews
-        drawn = [(path[:, 0], height - path[:, 1], *look) for path, *look in panel.lines]
-        lines = hv.Path([dict(zip((*axes, *STYLE), each)) for each in drawn], axes, STYLE)
-        tints = hv.dim("color").categorize({color: color for _, _, color, *_ in drawn})  # as they are, not by a map
-        layers.append(lines.opts(color=tints, line_width="thick", line_dash="dash", backend="bokeh"))
-    shown = {"title": panel.title, "fontsize": {"title": "8pt"}, "show_legend": False}
-    return hv.Overlay(layers).opts(**shown, backend="bokeh")
-
-
-def key(names: Labels, focus: str) -> str:
-    """What the colours and lines of a comparison mean, as markup."""
-    swatch = "<span style='color:{}'>■</span> {}"
-    classes = [swatch.format(tint, escape(name)) for name, tint in palette(names).items()]
-    wrong = [swatch.format(tint, name) for name, tint in ERRORS.items()]
-    lines = ["white with dashes: truth", "plain with dark edge: prediction"]
-    rows = [*classes, *lines, f"errors of {escape(focus)}:", *wrong]
-    return f"<div style='font:12px sans-serif'>{'<br>'.join(rows)}</div>"
+    for (color, thick, dash), lines in groupby(panel.lines, key=lambda line: line[1:]):
+        paths = [np.c_[path[:, 0], height - path[:, 1]] for path, *_ in lines]  # y points up in HoloViews
+        drawn = hv.Path(paths, kdims=axes)
+        layers.append(drawn.opts(color=color, line_width=thick, line_dash=dash, backend="bokeh"))
+    for name, tint in panel.legend.items():
+        mark = hv.Points([(-width, -height)], axes, label=name)  # out of sight: only the legend shows it
+        layers.append(mark.opts(color=tint, marker="square", size=8, apply_ranges=False, backend="bokeh"))
+    legend = {"show_legend": bool(panel.legend), "legend_position": "bottom", "legend_cols": 2, "legend_opts": LEGEND}
+    return hv.Overlay(layers).opts(title=panel.title, fontsize={"title": "8pt"}, **legend, backend="bokeh")
 
 
 def comparison(
@@ -314,6 +321,5 @@ def comparison(
         InvalidParameter: unknown case, class or convention, or a voxel outside the volume.
         InvalidRun: an array cannot be read, or the runs hold cases of unlike size or classes.
     """
-    rows, names = panels(runs, case, focus, opacity, at, convention), labels(runs[0])
-    told = hv.Div(key(names, focus or list(names)[-1])).opts(width=260, height=170, backend="bokeh")
-    return hv.Layout([*[picture(panel) for row in rows for panel in row], told]).cols(1 + len(runs))
+    rows = panels(runs, case, focus, opacity, at, convention)
+    return hv.Layout([picture(panel) for row in rows for panel in row]).cols(1 + len(runs))

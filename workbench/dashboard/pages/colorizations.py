@@ -12,11 +12,11 @@ from panel.viewable import Child
 from workbench import views
 from workbench.dashboard import frame
 from workbench.dashboard.canvas import Canvas
-from workbench.dashboard.cases import CaseList, number, numbers, opponents
+from workbench.dashboard.cases import CaseList, opponents
 from workbench.dashboard.pages import page
 from workbench.errors import InvalidRun
 from workbench.runs import Run
-from workbench.views import colors
+from workbench.views import colors, numbers
 
 NAMES = ("A", "B")
 OUTLINED = "".join(
@@ -106,7 +106,7 @@ class Comparison:
         texts = [f"{width} × {height} pixels", "", *map(brief, metrics), *map(spread, differences)]
         notes = {f"note_{column}": text for column, text in zip(COLUMNS, texts)}
         told = {"place": self.cases.place(), "message": self.message(), "scale": scale(self.limit.value)}
-        return notes | told | {"numbers": numbers(NAMES, metrics)}
+        return notes | told | {"numbers": numbers.table(NAMES, metrics)}
 
     def layout(self) -> "Board":
         canvas, whole = self.canvas, frame.button("Whole image", 100)
@@ -139,7 +139,7 @@ class Comparison:
 def brief(metrics: dict[str, float]) -> str:
     """Two numbers that tell most of a colorization, in the width of a picture."""
     named = [(n, metrics[n]) for n in ("fg_psnr", "ciede2000") if n in metrics] or list(metrics.items())[:2]
-    return " &ensp; ".join(f"{views.short(n)} {number(n, v)}" for n, v in named) or "not scored"
+    return " &ensp; ".join(f"{views.short(n)} {numbers.number(n, v)}" for n, v in named) or "not scored"
 
 
 def spread(difference: np.ndarray) -> str:

@@ -19,15 +19,11 @@ class Options(Config):
     source: Literal["phantom"] = "phantom"  # what to use where no root is given
     root: str = ""  # a folder: images/ + labels/ of NIfTI volumes, Neurite-OASIS or CANDI
     dims: Literal[2, 3] = 2  # slices or volumes
-    size: Annotated[int, Bound(0, step=16)] = (
-        0  # phantoms: side, voxels; 0 is 64 in 2-D, 32 in 3-D. Folders: longest side
-    )
+    size: Annotated[int, Bound(0, step=16)] = 0  # side, voxels; 0: 64 in 2-D, 32 in 3-D; of folders the longest side
     train: Count = 20  # unlabelled subjects to train on, the atlas not counted (card: tiny preset)
     valid: Count = 4  # labelled subjects for choosing settings (card: tiny preset)
     test: Count = 8  # labelled subjects to test on (card: tiny preset)
-    atlas: str | int = (
-        ""  # folders: name or case id of the atlas; else the training subject nearest to the mean image (card)
-    )
+    atlas: str | int = ""  # folders: its name or case id; else the training subject nearest to the mean image (card)
     structures: str = ""  # folders: left,right names values 1, 2; thalamus:10+49,background:24 merges and drops
     parcels: Natural = 0  # Neurite-OASIS: 35 or 4 labels in volumes, 24 or 4 in slices; 0 is the finest there is
     grid: str = ""  # folders: common sides, 40x56x40, multiples of 8; else the smallest that hold every volume

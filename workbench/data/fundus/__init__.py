@@ -17,6 +17,6 @@ The table of train and valid says in `corruption` what was done to each label.
 from workbench.data.fundus.corruption import corrupt
 from workbench.data.fundus.folders import check, load
 from workbench.data.fundus.phantoms import phantom
-from workbench.data.fundus.rois import CUP, LABELS, RIM, Options
+from workbench.data.fundus.rois import LABELS, Options, relabelled
 
-__all__ = ["CUP", "LABELS", "RIM", "Options", "check", "corrupt", "load", "phantom"]
+__all__ = ["LABELS", "Options", "check", "corrupt", "load", "phantom", "relabelled"]

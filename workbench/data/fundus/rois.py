@@ -1,5 +1,6 @@
 """One region of interest about the optic disc, and how regions become the splits of a data set."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,17 +65,24 @@ def assembled(
 
 
 def labelled(eyes: list[Eye], options: Options, stream: int) -> Cases:
-    """Source images with labels of which exactly round(rho N) are corrupted; more at a higher rho, never others."""
-    kinds = plan(len(eyes), options.rho, options.bias, np.random.default_rng([options.data_seed, stream]))
-    clean = [eye.label for eye in eyes]
-    given = [
-        corrupt(label, kind, np.random.default_rng([options.data_seed, stream, item])) if kind else label
-        for item, (label, kind) in enumerate(zip(clean, kinds, strict=True))
-    ]
+    """Source images with their true labels and those that are given out, `stream` 0 for training and 1 for validation.
+
+    Exactly round(rho N) are corrupted, more at a higher rho, never others.
+    """
+    clean = np.stack([eye.label for eye in eyes])
+    given, kinds = relabelled(clean, options, stream)
     tensors = {"image": pixels([eye.image for eye in eyes]), "label": maps(given), "clean": maps(clean)}
     tensors |= {"noisy": torch.tensor([float(bool(kind)) for kind in kinds]), "spacing": torch.ones(len(eyes), 2)}
     table = {"case": [eye.case for eye in eyes], "group": [eye.group for eye in eyes], "corruption": kinds}
     return Cases(tensors, table)
+
+
+def relabelled(clean: np.ndarray, options: Options, stream: int = 0) -> tuple[np.ndarray, list[str]]:
+    """Label maps (N, H, W) with the share rho corrupted, and what was done to each: "" or one of corruption.KINDS."""
+    kinds = plan(len(clean), options.rho, options.bias, np.random.default_rng([options.data_seed, stream]))
+    rngs = (np.random.default_rng([options.data_seed, stream, item]) for item in range(len(clean)))
+    given = [corrupt(*one) if one[1] else one[0] for one in zip(clean, kinds, rngs, strict=True)]
+    return np.stack(given), kinds
 
 
 def pixels(images: list[np.ndarray]) -> torch.Tensor:
@@ -82,6 +90,6 @@ def pixels(images: list[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(images).transpose(0, 3, 1, 2).copy())
 
 
-def maps(labels: list[np.ndarray]) -> torch.Tensor:
+def maps(labels: Sequence[np.ndarray]) -> torch.Tensor:
     """(B, 1, H, W) int16: uint8 would be taken for pixels."""
     return torch.from_numpy(np.stack(labels)[:, None].astype(np.int16))

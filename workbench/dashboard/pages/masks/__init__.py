@@ -1,37 +1,40 @@
-"""Segmentations of any runs beside the truth: contours, filled classes and errors, of images and of planes of volumes."""
+"""Segmentations of any runs beside the truth: contours, filled classes and errors, of images and planes of volumes."""
 
+import io
 from collections.abc import Sequence
 from html import escape
+from itertools import permutations
 from string import ascii_uppercase
 
 import numpy as np
 import panel as pn
 
 from workbench import compare, views
-from workbench.dashboard import cases, frame
+from workbench.dashboard import frame
+from workbench.dashboard.cases import CaseList, opponents
 from workbench.dashboard.pages import page
 from workbench.dashboard.pages.masks import board
-from workbench.dashboard.pictures import Pictures, line
+from workbench.dashboard.pages.masks.slices import Arrays, Look, layers, messages
+from workbench.dashboard.pictures import Pictures
 from workbench.dashboard.scatter import Points
 from workbench.errors import InvalidRun
 from workbench.runs import Run
-from workbench.views import colors, curves, volumes
+from workbench.views import colors, curves, numbers, report, volumes
 from workbench.views import masks as segmentation
 from workbench.views.volumes import Plane
 
 STYLES = ("Contours", "Filled", "Errors")
 MOST = 8  # columns that can still be told apart
-CROSS = "#ffffffa0"
+EXPORTED = 12
 
 
 @page("Masks", needs=segmentation.NEEDS, order=15, also=segmentation.check, example="workbench run crossdenoise")
 def masks(runs: list[Run]) -> pn.viewable.Viewable:
     """Compares the masks of any runs case by case; runs on data of another size or other classes are chosen apart."""
     found = kinds(runs)
-    views_of = {title: list(found)[number] for number, title in enumerate(found)}
     if len(found) == 1:
         return Comparison(runs).view()
-    choice = frame.select(views_of, 420)
+    choice = frame.select({title: title for title in found}, 420)
     place = pn.Column(Comparison(found[choice.value]).view(), **frame.WIDE)
     choice.param.watch(lambda event: place.param.update(objects=[Comparison(found[event.new]).view()]), "value")
     return pn.Column(pn.Row(frame.muted("Data"), choice, margin=(12, 20, 0, 20)), place, **frame.WIDE)
@@ -56,13 +59,13 @@ class Comparison:
         self.tints = segmentation.palette(self.labels)
         self.planes, self.volume = volumes.planes(len(self.shape)), len(self.shape) == 3
         self.colored = not self.volume and runs[0].samples.array("image").ndim == 4
-        first = dict.fromkeys(views.label(run) for run in cases.opponents(runs))
+        first = dict.fromkeys(views.label(run) for run in opponents(runs))
         self.choices = [self.choice(self.options[name]) for name in first]
-        self.cases = cases.CaseList([c.value for c in self.choices], self.letters)
+        self.cases = CaseList([c.value for c in self.choices], self.letters)
         self.points = Points(self.chosen)
         self.controls()
-        self.holder, self.trouble = pn.Column(**frame.WIDE), {}
-        self.side = pn.Column(**frame.WIDE)
+        self.pairs()
+        self.holder = pn.Column(**frame.WIDE)
         self.build()
         self.cases.worst()
         self.plot()
@@ -92,21 +95,22 @@ class Comparison:
         )
         names = list(self.labels)
         self.style = pn.widgets.RadioButtonGroup(options=list(STYLES[: 3 if self.volume else 2]), **style)
-        self.opacity = pn.widgets.IntSlider(value=50, start=0, end=100, step=5, show_value=False, width=100, **style)
-        self.shown = pn.widgets.CheckButtonGroup(
-            options=names, value=names, margin=0, stylesheets=[frame.STYLE, lines]
-        )
+        self.opacity = pn.widgets.IntSlider(value=60, start=0, end=100, step=5, show_value=False, width=90, **style)
+        self.shown = pn.widgets.CheckButtonGroup(options=names, value=names, margin=0, stylesheets=[frame.STYLE, lines])
         self.truth = pn.widgets.Toggle(label="Truth on runs", value=True, width=100, height=30, **style)
         self.focus = frame.select({name: name for name in names}, 110)
         self.focus.value = names[-1]
+        self.pair = frame.select({}, 66)
         self.whole, self.more = frame.button("Whole image", 96), frame.button("Add run", 70)
-        self.save = pn.Spacer(width=0, margin=0)
+        self.save = pn.widgets.FileDownload(
+            callback=self.export, filename="masks.html", label=f"Export {EXPORTED} cases", width=130, **style
+        )
         self.convention = frame.select({name.capitalize(): name for name in volumes.CONVENTIONS}, 120)
         self.center = frame.button("Go to truth", 90)
         self.sliders = {
             plane.name: pn.widgets.IntSlider(
                 value=self.shape[plane.axis] // 2, start=0, end=self.shape[plane.axis] - 1, show_value=False,
-                margin=0, stylesheets=[frame.STYLE], width=110,
+                stylesheets=[frame.STYLE], **frame.WIDE,
             )
             for plane in self.planes if plane.axis is not None
         }  # fmt: skip
@@ -117,6 +121,7 @@ class Comparison:
         for name, slider in self.sliders.items():
             slider.param.watch(lambda _, name=name: self.draw(), "value")
         self.opacity.param.watch(lambda event: self.fade(event.new), "value")
+        self.pair.param.watch(lambda _: self.contrast(), "value")
         self.whole.on_click(lambda _: self.pictures.reset())
         self.more.on_click(lambda _: self.add())
         self.center.on_click(lambda _: self.go(segmentation.center(self.cases.runs[0], self.cases.case)))
@@ -135,40 +140,53 @@ class Comparison:
         taken = set(map(views.label, self.chosen_runs))
         free = [run for name, run in self.options.items() if name not in taken]
         if free and len(self.choices) < MOST:
-            self.choices.append(self.choice(free[0]))
-            self.choose(rebuild=True)
+            self.become([*self.choices, self.choice(free[0])])
 
-    def remove(self, choice: pn.widgets.Select) -> None:
-        self.choices = [other for other in self.choices if other is not choice]
-        self.choose(rebuild=True)
+    def become(self, choices: list[pn.widgets.Select]) -> None:
+        """More or fewer columns, unless their runs have nothing in common."""
+        before, self.choices = self.choices, choices
+        if not self.choose(rebuild=True):
+            self.choices = before
 
-    def choose(self, rebuild: bool = False) -> None:
-        """Other runs: the cases all of them share, the case kept where they have it."""
+    def choose(self, rebuild: bool = False) -> bool:
+        """Other runs: the cases all of them share, the case kept where they have it; whether there are any."""
         with pn.io.hold():
             try:
                 segmentation.alike(self.chosen_runs)
-                self.cases.show(self.chosen_runs, self.letters)
+                self.cases.show(self.chosen_runs, self.letters, self.pairs())
             except InvalidRun as error:
                 self.say(message=f"<div>{escape(str(error))}</div>")
-                return
+                return False
             if rebuild:
                 self.build()
             self.plot()
             self.draw()
+        return True
+
+    def pairs(self) -> tuple[str, ...]:
+        """The two runs whose difference is told: the chosen pair as long as both are shown, else the first two."""
+        options = {f"{a}, {b}": (a, b) for a, b in permutations(self.letters, 2)}
+        frame.offer(self.pair, options)
+        self.pair.visible = len(self.letters) > 2
+        return self.pair.value or ()
+
+    def contrast(self) -> None:
+        """Another pair in the table and in the scatter plot."""
+        if self.pair.value and self.pair.value != self.cases.pair:
+            self.cases.show(self.cases.runs, self.letters, self.pair.value)
+            self.plot()
 
     def build(self) -> None:
         """Pictures and board for as many runs as are chosen."""
-        keys = [letter.lower() for letter in self.letters]
-        layers = ["truth", *(f"layer_{key}" for key in keys), *(f"error_{key}" for key in keys)]
-        columns = ["image", *(["grey"] if self.colored else []), *layers]
+        columns = ["image", *(["grey"] if self.colored else []), *layers(self.letters)]
         steps = self.cases.runs[0].samples.array("spacing")[0]
         self.pictures = Pictures(
-            self.planes, columns, ["truth", *keys], volumes.lengths(self.shape, steps),
+            self.planes, columns, ["truth", *self.letters], volumes.lengths(self.shape, steps),
             [*self.tints.values(), *segmentation.ERRORS.values()], self.tapped if self.volume else None,
         )  # fmt: skip
         self.pictures.opaque(self.opacity.value / 100)
         self.more.disabled = len(self.choices) >= min(MOST, len(self.options))
-        self.board = self.layout(keys)
+        self.board = self.layout(self.letters)
         self.holder.objects = [self.board]
 
     def layout(self, keys: list[str]) -> board.Board:
@@ -192,9 +210,10 @@ class Comparison:
             truth=self.truth, focus=self.focus, whole=self.whole, more=self.more, save=self.save,
             extra=pn.Row(self.convention, self.center, margin=0) if self.volume else pn.Spacer(width=0, margin=0),
             choices=[self.head(number) for number in range(len(keys))],
-            sliders=list(self.sliders.values()) or [frame.html("<b>Image</b>")], pictures=made,
+            sliders=list(self.sliders.values()) or [pn.Spacer(width=0, margin=0)], pictures=made,
             letters=self.letters, spots=spots, lines=lines, columns=1 + len(keys), share=self.share(),
-            noted=[[row, column] for row in lines for column in range(2, 2 + len(keys))], **frame.WIDE,
+            noted=[[row, column] for row in lines for column in range(2, 2 + len(keys))],
+            texts={"legend": board.legend(next(iter(self.tints.values()))), "errors": board.errors()}, **frame.WIDE,
         )  # fmt: skip
 
     def share(self) -> float:
@@ -209,7 +228,7 @@ class Comparison:
         if number < 2:
             return choice
         away = frame.button("✕", 30)
-        away.on_click(lambda _: self.remove(choice))
+        away.on_click(lambda _: self.become([other for other in self.choices if other is not choice]))
         return pn.Row(choice, away, margin=0, **frame.STRETCH)
 
     # ------------------------------------------------------------ what is seen
@@ -246,8 +265,8 @@ class Comparison:
         if len(pair) < 2:
             return
         tables = [self.cases.scores[self.letters.index(name)] for name in pair]
-        values = [table[metric].to_numpy("float32") for table in tables]
-        self.points.show(values, [key[0] for key in self.cases.shared], pair, curves.ylabel(metric), compare.better(metric))
+        values, names = [table[metric].to_numpy("float32") for table in tables], [key[0] for key in self.cases.shared]
+        self.points.show(values, names, pair, curves.ylabel(metric), compare.better(metric))
         self.mark()
 
     def mark(self) -> None:
@@ -258,68 +277,39 @@ class Comparison:
     def draw(self) -> None:
         """Another case, slice or look: new data in the same pictures."""
         try:
-            slices = {plane: self.slices(plane) for plane in self.planes}
+            found = {plane: self.read(plane) for plane in self.planes}
         except InvalidRun as error:
             self.say(message=f"<div>{escape(str(error))}</div>")
             return
+        shown = [name for name in self.labels if name in self.shown.value]
+        look = Look(self.labels, shown, self.focus.value, self.style.value, self.truth.value, below=not self.volume)
         with pn.io.hold():
             mirrored = any(plane.mirrored(self.convention.value) for plane in self.planes)
             self.pictures.fit(volumes.lengths(self.shape, self.steps()), mirrored)
-            for plane, found in slices.items():
-                self.fill(plane, found)
+            for plane, arrays in found.items():
+                first = next(iter(arrays.values()))
+                sides = volumes.lengths(first["label"].shape, first["spacing"])
+                self.pictures.draw(plane, look.images(arrays), look.lines(arrays, self.cross(plane)), sides)
             self.pictures.push()
             self.mark()
-            self.say(**self.words(slices))
+            self.say(**self.words(found, look))
 
-    def slices(self, plane: Plane) -> list[dict[str, np.ndarray]]:
-        """The arrays of one slice, one entry a run; the image is that of the first."""
-        index, (first, *others) = self.at()[plane.axis] if self.volume else 0, self.cases.runs
-        found = [segmentation.read(first, self.cases.case, plane, index)]
-        return found + [segmentation.read(run, self.cases.case, plane, index, ("label", "mask")) for run in others]
+    def read(self, plane: Plane) -> dict[str, Arrays]:
+        """The arrays of one slice by the letter of the run; the image is only read of the first."""
+        found, index = {}, self.at()[plane.axis] if self.volume else 0
+        for letter, run in zip(self.letters, self.cases.runs):
+            names = ("label", "mask") if found else ("image", "label", "mask")
+            found[letter] = segmentation.read(run, self.cases.case, plane, index, names)
+        return found
 
-    def fill(self, plane: Plane, found: list[dict[str, np.ndarray]]) -> None:
-        """Puts one slice into its pictures."""
-        first, style, blank = found[0], self.style.value, np.zeros((1, 1), np.uint8)
-        shown = [name for name in self.labels if name in self.shown.value]
-        values, beyond = self.labels[self.focus.value], np.uint8(len(self.labels))
-        sides = volumes.lengths(first["label"].shape, first["spacing"])
-        images = {"image": colors.rgba(first["image"]) if self.colored else first["image"]}
-        if self.colored:
-            images["grey"] = segmentation.grey(first["image"])
-        filled = style == "Filled"
-        images["truth"] = segmentation.codes(first["label"], self.labels, shown) if filled else blank
-        lines = {"truth": [] if filled else self.outline(first, "label", shown, sides)}
-        cross = self.cross(plane, sides)
-        for letter, arrays in zip(self.letters, found):
-            key, wrong = letter.lower(), blank
-            if style == "Errors" or not self.volume:
-                wrong = segmentation.errors(arrays["label"], arrays["mask"], values)
-                wrong = np.where(wrong > 0, wrong + beyond, wrong)
-            seen = segmentation.codes(arrays["mask"], self.labels, shown) if filled else blank
-            images |= {f"layer_{key}": wrong if style == "Errors" else seen, f"error_{key}": wrong if not self.volume else blank}
-            lines[key] = self.outline(arrays, "mask", shown, sides) if style == "Contours" else []
-            if self.truth.value and style != "Errors":
-                lines[key] = lines[key] + self.outline(arrays, "label", shown, sides)
-        self.pictures.draw(plane, images, {name: drawn + cross for name, drawn in lines.items()}, sides)
-
-    def outline(self, arrays: dict[str, np.ndarray], which: str, shown: Sequence[str], sides: Sequence[float]) -> list:
-        """Contours of the shown classes: of the truth white with dashes in colour, of a prediction dark and colour."""
-        made = []
-        for name in shown:
-            paths = segmentation.contours(arrays[which], self.labels[name], arrays["spacing"])
-            paths = [np.c_[path[:, 0], sides[0] - path[:, 1]] for path in paths]
-            below, above = ((("white", 2.6), "4 4") if which == "label" else (("#000000a0", 4.0), "solid"))
-            made += line(paths, *below) + line(paths, self.tints[name], 2.0, above)
-        return made
-
-    def cross(self, plane: Plane, sides: Sequence[float]) -> list:
-        """Where the other planes cut this one."""
+    def cross(self, plane: Plane) -> list[np.ndarray]:
+        """Where the other planes cut this one, in mm."""
         if not self.volume:
             return []
         at, steps = self.at(), self.steps()
         x, y = ((at[axis] + 0.5) * steps[axis] for axis in (plane.across, plane.up))
-        paths = [np.array([[x, 0], [x, sides[0]]]), np.array([[0, y], [sides[1], y]])]
-        return line(paths, CROSS, 1.0)
+        width, height = (self.shape[axis] * steps[axis] for axis in (plane.across, plane.up))
+        return [np.array([[x, 0], [x, height]]), np.array([[0, y], [width, y]])]
 
     # ------------------------------------------------------------ what is said
 
@@ -327,47 +317,51 @@ class Comparison:
         """Puts texts into their places on the board."""
         self.board.texts = self.board.texts | texts
 
-    def words(self, slices: dict[Plane, list[dict[str, np.ndarray]]]) -> dict[str, str]:
+    def words(self, found: dict[Plane, dict[str, Arrays]], look: Look) -> dict[str, str]:
         """Numbers, counts, letters and messages of what is shown."""
         metrics = [colors.numbers(table, self.cases.case) for table in self.cases.scores]
-        told = {"place": self.cases.place(), "numbers": cases.numbers(self.letters, ordered(metrics, self.labels))}
-        told |= {"legend": board.legend(next(iter(self.tints.values()))), "errors": board.errors()}
-        told |= {"message": "".join(f"<div>{escape(text)}</div>" for text in self.messages(slices))}
-        columns = 1 + len(self.letters)
-        for number, (plane, found) in enumerate(slices.items()):
-            if self.volume:
-                told[f"slice_{number}"] = f"{plane.name} {self.at()[plane.axis] + 1} of {self.shape[plane.axis]}"
-                for column in range(columns):
-                    told[f"letters_{number * columns + column}"] = board.marks(plane.letters(self.convention.value))
-            else:
-                (height, width), (row, column) = self.shape, found[0]["spacing"]
-                told[f"slice_{number}"] = f"{width} × {height} pixels of {column:g} × {row:g} mm"
-            for column, arrays in enumerate(found):
-                wrong = segmentation.errors(arrays["label"], arrays["mask"], self.labels[self.focus.value])
-                seen = segmentation.counts(wrong)
-                told[f"note_{number * len(found) + column}"] = (
-                    board.errors(seen) if not self.volume or self.style.value == "Errors" else ""
-                )
+        told = {"place": self.cases.place(), "numbers": numbers.table(self.letters, metrics)}
+        odd = [text for arrays in found.values() for text in messages(arrays, self.labels)]
+        lines = dict.fromkeys([*self.unlike(), *odd])
+        told["message"] = f"<div>{'<br>'.join(map(escape, lines))}</div>" if lines else ""
+        counted = not self.volume or look.style == "Errors"
+        for number, (plane, arrays) in enumerate(found.items()):
+            told |= self.around(number, plane)
+            for column, each in enumerate(arrays.values()):
+                text = board.counted(segmentation.counts(look.wrong(each))) if counted else ""
+                told[f"note_{number * len(arrays) + column}"] = text
         return told
 
-    def messages(self, slices: dict[Plane, list[dict[str, np.ndarray]]]) -> list[str]:
-        """What is odd about the runs, or about what is shown of them."""
+    def around(self, number: int, plane: Plane) -> dict[str, str]:
+        """Which slice a row of pictures shows and which side is which; of images their size."""
+        if not self.volume:
+            (height, width), (row, column) = self.shape, self.steps()
+            return {"slice_0": f"<b>Image</b> {width} × {height}, {column:g} × {row:g} mm"}
+        columns, marks = 1 + len(self.letters), board.marks(plane.letters(self.convention.value))
+        text = f"<b>{plane.name.capitalize()}</b> {self.at()[plane.axis] + 1}/{self.shape[plane.axis]}"
+        return {f"slice_{number}": text} | {f"letters_{number * columns + c}": marks for c in range(columns)}
+
+    def unlike(self) -> list[str]:
+        """Says so where only part of the cases can be compared."""
         counts, shared = [len(run.samples.cases) for run in self.cases.runs], len(self.cases.shared)
-        told = []
-        if set(counts) != {shared}:
-            tested = ", ".join(f"{name} on {count}" for name, count in zip(self.letters, counts))
-            told.append(f"Tested on unlike cases ({tested}): the {shared} that all share are shown.")
-        return told
+        if set(counts) == {shared}:
+            return []
+        tested = ", ".join(f"{letter} on {count}" for letter, count in zip(self.letters, counts))
+        return [f"Tested on unlike cases ({tested}): the {shared} that all share are shown."]
+
+    def export(self) -> io.BytesIO:
+        """The first cases of the table as it is sorted, as one file."""
+        rows = [self.cases.shared[number] for number in self.cases.order()[:EXPORTED]]
+        told = {"opacity": 0.0 if self.style.value == "Contours" else self.opacity.value / 100}
+        text = report.write(self.cases.runs, rows, self.focus.value, convention=self.convention.value, **told)
+        return io.BytesIO(text.encode())
 
     def view(self) -> pn.Row:
-        choice = pn.Row(frame.muted("Metric"), self.cases.metric, margin=(8, 12, 4, 12))
-        look = {"styles": frame.CARD, "width": 370, "sizing_mode": "stretch_height", "margin": (0, 16, 0, 0)}
+        choice = pn.Row(
+            frame.muted("Metric"), self.cases.metric, self.pair, margin=(8, 12, 4, 12), styles={"gap": "6px"}
+        )
+        styles = frame.CARD | {"max-height": "max(680px, calc(100vh - 152px))"}  # the scatter plot in sight
+        look = {"styles": styles, "width": 370, "sizing_mode": "stretch_height", "margin": (0, 16, 0, 0)}
         side = pn.Column(choice, self.cases.keys, **look)
         pn.state.onload(lambda: side.extend([self.cases.table, self.points.plate]))  # the pictures first
         return pn.Row(side, self.holder, css_classes=["workbench-page"], margin=(14, 20), **frame.STRETCH)
-
-
-def ordered(metrics: list[dict[str, float]], labels: Sequence[str]) -> list[dict[str, float]]:
-    """The metrics with those of the classes behind the mean of their kind."""
-    kinds = list(dict.fromkeys(name.partition("_")[0] for name in metrics[0]))
-    return [dict(sorted(each.items(), key=lambda item: kinds.index(item[0].partition("_")[0]))) for each in metrics]

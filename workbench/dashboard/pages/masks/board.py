@@ -25,12 +25,16 @@ def legend(tint: str) -> str:
     return f"<span>{'</span><span>'.join(drawn)}</span>"
 
 
-def errors(seen: Mapping[str, int] | None = None, unit: str = "pixels") -> str:
-    """The colours of the errors by name; with their counts, in short, where these are given."""
-    if seen is None:
-        return "".join(f"<span>{SWATCH.format(tint, name)}</span>" for name, tint in ERRORS.items())
+def errors() -> str:
+    """The colours of the errors by name."""
+    return "".join(f"<span>{SWATCH.format(tint, name)}</span>" for name, tint in ERRORS.items())
+
+
+def counted(seen: Mapping[str, int]) -> str:
+    """The colours of the errors in short, each with its number of pixels."""
     short = {name: "".join(word[0] for word in name.split()).upper() for name in ERRORS}
-    return " ".join(SWATCH.format(tint, f"{short[name]} {seen[name]}") for name, tint in ERRORS.items()) + f" {unit}"
+    told = " ".join(SWATCH.format(tint, f"{short[name]} {seen[name]}") for name, tint in ERRORS.items())
+    return f"<span title='pixels of this slice'>{told}</span>"
 
 
 def marks(letters: str) -> str:
@@ -82,7 +86,8 @@ class Board(ReactiveHTML):
           <div id="rows" style="display: contents">
           {% for slider in sliders %}
           <div class="line" style="grid-row: {{ lines[loop.index0] }}">
-            <div id="slider">${slider}</div><span class="muted" data-place="slice_{{ loop.index0 }}"></span></div>
+            <span class="muted" data-place="slice_{{ loop.index0 }}"></span>
+            <div id="slider" class="slider">${slider}</div></div>
           {% endfor %}
           </div>
           <div id="notes" style="display: contents">
@@ -134,10 +139,11 @@ class Board(ReactiveHTML):
         .choice {{ flex: 1; min-width: 0; font-weight: 400; }}
         .line {{ grid-column: 1; display: flex; gap: 8px; align-items: center; height: 26px; white-space: nowrap;
                  font-size: 12px; }}
+        .slider {{ flex: 1; min-width: 40px; max-width: 160px; }}
         .muted {{ color: {frame.MUTED}; font-weight: 400; }}
-        .note {{ color: {frame.MUTED}; font-size: 12px; height: 26px; line-height: 26px; overflow: hidden;
+        .note {{ color: {frame.MUTED}; font-size: 11px; height: 26px; line-height: 26px; overflow: hidden;
                  white-space: nowrap; text-overflow: ellipsis; }}
-        .note i {{ margin: 0 3px 0 4px; }}
+        .note i {{ width: 8px; height: 8px; margin: 0 3px 0 5px; }}
         .cell {{ min-width: 0; }}
         .box {{ position: relative; margin: 0 auto; }}
         .letters b {{ position: absolute; color: white; font-size: 11px; text-shadow: 0 0 3px black, 0 0 2px black;
