@@ -1,7 +1,8 @@
 """How fast the dashboard starts and follows: 1000 cases x 6 runs, synthetic, in a headless Chromium on this machine.
 
-Measured: time from navigation to the first image drawn, with an empty and with a filled browser cache; bytes on the
-wire, counted by a relay between browser and server; time of a case change at the server and from key to picture.
+Measured, for the pages of colorizations and of masks: time from navigation to the first image drawn, with an empty and
+with a filled browser cache; bytes on the wire, counted by a relay between browser and server; time of a case change at
+the server and from key to picture; of volumes, a change of the slice at the server.
 Prints medians with the range, and writes results/dashboard.json.
 
     python benchmarks/dashboard.py [--cases 1000] [--size 64] [--repeats 7]
@@ -31,10 +32,12 @@ from bokeh.protocol import Protocol
 from playwright.sync_api import sync_playwright
 
 from workbench import dashboard, runs
-from workbench.dashboard.pages.colorizations import Comparison
+from workbench.dashboard.pages import colorizations, masks
 
 RESULT = Path(__file__).parent / "results" / "dashboard.json"
-ARMS = ("smcgan", "wgan_gp", "no_gan2")
+ARMS = {"colorizations": ("smcgan", "wgan_gp", "no_gan2"), "masks": ("crossdenoise", "co_teaching", "unet")}
+PAGES = {"colorizations": colorizations.Comparison, "masks": masks.Comparison}
+VOLUMES = {"cases": 12, "size": 64}  # 64 x 96 x 80 voxels
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync"
 DRAWN = """
 window.draws = []
@@ -52,24 +55,54 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
+    result = {"setting": setting(options)} | {page: measured(page, options) for page in PAGES}
+    report(result | {"volumes": {"slice_change": slice_changes()}})
+
+
+def measured(page: str, options: argparse.Namespace) -> dict:
+    """All times and sizes of one page."""
     with tempfile.TemporaryDirectory() as folder:
         for seed in (0, 1):
-            for arm in ARMS:
-                dashboard_runs.write(Path(folder), arm, seed, options.cases, options.size, stride=8)
-        result = {"setting": setting(options), "server": server_times(Path(folder))}
+            for arm in ARMS[page]:
+                written(page, Path(folder), arm, seed, options)
+        result = {"server": server_times(Path(folder), PAGES[page])}
         relay_port = dashboard.free_port("127.0.0.1")
         with serving(folder, relay_port) as port, sync_playwright() as playwright:
             chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS.split())
             result |= browser_times(chromium, port, options)
             result["bytes"] = wire(chromium, port, relay_port, options.size)
             chromium.close()
-    report(result)
+    return result
+
+
+def written(page: str, root: Path, arm: str, seed: int, options: argparse.Namespace) -> None:
+    if page == "masks":
+        dashboard_runs.write_masks(root, arm, seed, options.cases, options.size)
+    else:
+        dashboard_runs.write(root, arm, seed, options.cases, options.size, stride=8)
+
+
+def slice_changes(steps: int = 60) -> dict:
+    """Another slice of two runs of volumes, up to the message that is sent."""
+    with tempfile.TemporaryDirectory() as folder:
+        for arm in ("ltnet", "voxelmorph"):
+            dashboard_runs.write_masks(Path(folder), arm, volume=True, **VOLUMES)
+        page, document, events, times = masks.Comparison(runs.find(folder)), Document(), [], []
+        document.add_root(page.view().get_root())
+        document.on_change(events.append)
+        for step in range(steps):
+            events.clear()
+            start = time.perf_counter()
+            page.sliders["axial"].value = step
+            Protocol().create("PATCH-DOC", events)
+            times.append(time.perf_counter() - start)
+    return summary(times)
 
 
 def setting(options: argparse.Namespace) -> dict:
     return {
         "cases": options.cases,
-        "runs": 2 * len(ARMS),
+        "runs": 2 * len(ARMS["masks"]),
         "size": options.size,
         "repeats": options.repeats,
         "cores": os.cpu_count(),
@@ -83,13 +116,13 @@ def summary(seconds: list[float]) -> dict:
     return {"median_ms": statistics.median(values), "min_ms": values[0], "max_ms": values[-1], "n": len(values)}
 
 
-def server_times(root: Path, steps: int = 50) -> dict:
+def server_times(root: Path, kind: type, steps: int = 50) -> dict:
     """Building the page, and a case change up to the message that is sent: wall time and CPU time."""
     pn.extension(*dashboard.EXTENSIONS, **dashboard.OPTIONS)
     builds, changes, busy, sent = [], [], [], []
     for _ in range(5):
         start, document = time.perf_counter(), Document()
-        page = Comparison(runs.find(root))
+        page = kind(runs.find(root))
         document.add_root(page.view().get_root())
         document.to_json()
         builds.append(time.perf_counter() - start)
@@ -219,11 +252,13 @@ def wire(chromium, port: int, relay_port: int, size: int) -> dict:
 def report(result: dict) -> None:
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    for name, value in {**result, **result["server"]}.items():
-        if isinstance(value, dict) and "median_ms" in value:
-            print(f"{name:<28} {value['median_ms']:8.1f} ms   ({value['min_ms']:.1f} … {value['max_ms']:.1f})")
-    for name, count in result["bytes"].items():
-        print(f"{name:<28} {count / 1000:8.1f} kB on the wire")
+    for page in (*PAGES, "volumes"):
+        print(page)
+        for name, value in {**result[page], **result[page].get("server", {})}.items():
+            if isinstance(value, dict) and "median_ms" in value:
+                print(f"  {name:<28} {value['median_ms']:8.1f} ms   ({value['min_ms']:.1f} … {value['max_ms']:.1f})")
+        for name, count in result[page].get("bytes", {}).items():
+            print(f"  {name:<28} {count / 1000:8.1f} kB on the wire")
     print(f"{result['setting']}")
 
 

@@ -333,7 +333,7 @@ def test_the_page_begins_with_the_worst_case_of_the_best_run(found):
     number = masks.number(page.chosen_runs[0], page.cases.case)
     np.testing.assert_array_equal(image_of(page), colors.rgba(page.chosen_runs[0].samples.array("image")[number]))
     np.testing.assert_array_equal(
-        page.pictures.sources["image"].data["grey"][0], masks.grey(page.chosen_runs[0].samples.array("image")[number])
+        page.pictures.sources["image"].data["luma"][0], masks.grey(page.chosen_runs[0].samples.array("image")[number])
     )
 
 

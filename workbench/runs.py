@@ -183,7 +183,7 @@ class Samples:
     `target`, `color` (N, H, W, 3) truth and prediction, 255 is 1.0; `foreground` and `mask` (N, H, W) true and
     predicted labels.
     Segmentations: `image`, and `label` and `mask`, true and predicted label maps (N, H, W) or (N, X, Y, Z); `spacing`
-    (N, axes) float32 in mm; the index names the classes in `labels`, each with its values.
+    (N, axes) float32 in mm; the index names the classes in `labels`, each with its values, and the `unit` of spacing.
     """
 
     path: Path

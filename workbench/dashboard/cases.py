@@ -60,6 +60,7 @@ class CaseList(param.Parameterized):
         super().__init__()
         self.names, self.pair, self.runs, self.shared, self.scores = list(names), (), [], [], []
         self.metric, self.better = frame.select({}, 190), 1
+        self.sorted: tuple = (None, [])  # what the table was asked to show last, and the order that made
         self.settings: dict = {"columns": []}  # the table keeps this very object, and reads it when its columns change
         self.table = frame.table(
             pd.DataFrame(),
@@ -167,7 +168,10 @@ class CaseList(param.Parameterized):
 
     def order(self) -> list[int]:
         """The numbers of the cases as the table is sorted now."""
-        return list(self.table.current_view.index)
+        asked = (repr(self.table.sorters), id(self.table.value))
+        if asked != self.sorted[0]:
+            self.sorted = (asked, list(self.table.current_view.index))
+        return self.sorted[1]
 
     def clicked(self, event: param.parameterized.Event) -> None:
         if event.new and event.new[0] < len(self.shared):

@@ -26,7 +26,6 @@ from workbench.views.volumes import Plane
 
 GREYS = [f"#{value:02x}{value:02x}{value:02x}" for value in range(256)]
 PLACE = {"x": 0, "y": 0, "dw": Field("width"), "dh": Field("height"), "origin": "top_left"}
-LINE = MultiLine(xs="xs", ys="ys", line_color="color", line_width="width", line_dash="dash")
 RESET = "for (const range of ranges) range.setv({start: range.tags[0], end: range.tags[1]})"
 ZOOM = """
 const zoom = (range) => (range.end - range.start) / (range.tags[1] - range.tags[0])
@@ -64,6 +63,7 @@ class Pictures:
         self.grey = LinearColorMapper(palette=GREYS, low=-0.5, high=255.5)
         self.colors, self.mapper = list(colors), LinearColorMapper(low=-0.5, high=len(colors) + 0.5)
         self.scale, self.views = LinearScale(), {s: CDSView() for s in (*self.sources.values(), *self.lines.values())}
+        self.line = MultiLine(xs="xs", ys="ys", line_color="color", line_width="width", line_dash="dash")
         self.whole = CustomJS(args={"ranges": self.ranges}, code=RESET)
         self.extent: tuple | None = None
         self.panes: list[pn.pane.Bokeh] = []
@@ -90,7 +90,7 @@ class Pictures:
         base = ImageRGBA(image=image, **PLACE) if color else Image(image=image, color_mapper=self.grey, **PLACE)
         glyphs = [(source, base)]
         glyphs += [(source, Image(image=layer, color_mapper=self.mapper, **PLACE))] if layer else []
-        glyphs += [(self.lines[plane.name, lines], LINE.clone())] if lines else []
+        glyphs += [(self.lines[plane.name, lines], self.line)] if lines else []
         made.renderers = [GlyphRenderer(data_source=s, glyph=glyph, view=self.views[s]) for s, glyph in glyphs]
         made.toolbar.active_scroll = wheel = WheelZoomTool()
         made.add_tools(PanTool(), wheel)

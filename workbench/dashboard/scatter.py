@@ -44,6 +44,7 @@ class Plate(ReactiveHTML):
     plot = Child()
     upper, lower = param.String(doc="Words at the upper left."), param.String(doc="Words at the lower right.")
 
+    _child_config = {"upper": "literal", "lower": "literal"}
     _template = """
     <div id="plate" class="plate"><div id="at_plot">${plot}</div>
       <span id="upper_left">${upper}</span><span id="lower_right">${lower}</span></div>

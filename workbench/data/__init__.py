@@ -43,7 +43,8 @@ class Data:
 
     `spec` holds what a method must know to be built for it (`size`, `regions`, ...); `shown` names the inputs and
     targets that are kept to look at; `labels` names the classes of a label map, each with the values that belong to it
-    (a disc includes its cup); `aside` lists unreadable files with reasons.
+    (a disc includes its cup); `unit` is that of distances, mm where the files tell the size of a pixel; `aside` lists
+    unreadable files with reasons.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Data:
     spec: dict[str, Any]
     shown: tuple[str, ...] = ()
     labels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    unit: str = "px"
     aside: list[tuple[str, str]] = field(default_factory=list)
 
     @cached_property

@@ -53,6 +53,7 @@ class Config(method.Config):
     anat_weight: Weight = 0.1  # of L_anat, 1 - Dice of the labels that came back; paper scale 3 (inferred; calibrated)
     diff_weight: Weight = 0.0  # of L_diff, known by name only: mean absolute difference of those labels (inferred)
     symmetric: bool = False  # L_trans along the other closed way too (UnFlow)
+    ramp: Natural = 0  # epochs over which the terms of the way back grow to their weights; 0 is at once (inferred)
     critic_base: Count = 8  # channels of the critic's first layer (inferred)
     lr: Positive = 3e-3  # Adam's rate; paper scale 1e-4 (VoxelMorph)
 
@@ -153,6 +154,11 @@ class LTNet(method.Method):
         terms = self.terms(image, given, warped, forth, back)
         yield "generator", sum(terms.values()), {name: term.detach() for name, term in terms.items()}
 
+    @property
+    def grown(self) -> float:
+        """The share of their weights that the terms of the way back have in this epoch."""
+        return min(1.0, (self.epoch - 1) / self.config.ramp) if self.config.ramp else 1.0
+
     def terms(self, image: Tensor, given: Tensor, warped: Tensor, forth: Tensor, back: Tensor) -> dict[str, Tensor]:
         """The weighted loss terms by name, scalars; those of weight 0 are left out, but for L_sim and L_smooth.
 
@@ -165,7 +171,7 @@ class LTNet(method.Method):
             terms["gan"] = c.gan_weight * generator_loss(self.critic(warped[:, :1]), "lsgan")
         if c.trans_weight > 0:
             ways = closed_way(forth, back) + (closed_way(back, forth) if c.symmetric else 0)
-            terms["trans"] = c.trans_weight * ways
+            terms["trans"] = c.trans_weight * self.grown * ways
         if c.cyc_weight + c.anat_weight + c.diff_weight == 0:
             return terms
         again = warp(warped, back)
@@ -174,7 +180,7 @@ class LTNet(method.Method):
             "anat": lambda: dice_loss(again[:, 1:], given[:, 1:]),
             "diff": lambda: F.l1_loss(again[:, 1:], given[:, 1:]),
         }
-        weights = {name: getattr(c, f"{name}_weight") for name in found}
+        weights = {name: self.grown * getattr(c, f"{name}_weight") for name in found}
         return terms | {name: weights[name] * term() for name, term in found.items() if weights[name] > 0}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ to it, which may overlap: {"cup": (2,), "disc": (1, 2)}. Spacing is in mm a pixe
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -72,10 +73,17 @@ def number(run: "Run", case: tuple[str, str]) -> int:
     Raises:
         InvalidParameter: the run was not tested on this case.
     """
-    keys = [views.key(entry) for entry in run.samples.cases]
-    if case not in keys:
-        raise unknown("case", " ".join(case).strip(), [" ".join(k).strip() for k in keys])
-    return keys.index(case)
+    path = run.samples.path / "index.json"
+    places = _places(run, path.stat().st_mtime_ns if path.is_file() else 0)
+    if case not in places:
+        raise unknown("case", " ".join(case).strip(), [" ".join(key).strip() for key in places])
+    return places[case]
+
+
+@lru_cache(maxsize=64)
+def _places(run: "Run", stamp: int) -> dict[tuple[str, str], int]:
+    """Where each case stands; the first of those that bear the same key."""
+    return {views.key(entry): place for place, entry in reversed(list(enumerate(run.samples.cases)))}
 
 
 def shape(run: "Run") -> tuple[int, ...]:

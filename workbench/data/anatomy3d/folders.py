@@ -48,7 +48,7 @@ def load(root: str | Path, options: Options = DEFAULTS) -> Data:
     spec = {"size": max(made.grid), "dims": options.dims, "classes": ",".join(made.names), "channels": 1}
     labels = {name: (value,) for value, name in enumerate(made.names, 1)}
     name = Path(root).name or "folder"
-    return Data(name, **splits, spec=spec, shown=SHOWN, aside=made.aside, labels=labels)
+    return Data(name, **splits, spec=spec, shown=SHOWN, aside=made.aside, labels=labels, unit="mm")
 
 
 def check(root: str | Path, options: Options = DEFAULTS) -> Iterator[str]:

@@ -61,7 +61,7 @@ def assembled(
     )
     spec = {"size": options.size, "channels": 3, "classes": "disc,cup", "tau": options.rho}
     valid = labelled(splits["valid"], options, stream=1)
-    return Data(name, train, valid, test, spec, SHOWN, LABELS, aside or [])
+    return Data(name, train, valid, test, spec, SHOWN, LABELS, aside=aside or [])
 
 
 def labelled(eyes: list[Eye], options: Options, stream: int) -> Cases:

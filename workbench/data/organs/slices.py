@@ -104,7 +104,8 @@ def assembled(name: str, splits: Mapping[str, Sequence[Slice]], options: Options
     """The data set of these slices."""
     spec = {"size": options.size, "classes": options.organ, "channels": 1}
     made = {split: cases(chosen) for split, chosen in splits.items()}
-    return Data(name, **made, spec=spec, shown=SHOWN, labels={options.organ: (1,)}, **rest)
+    unit = "mm" if all(one.spacing for chosen in splits.values() for one in chosen) else "px"
+    return Data(name, **made, spec=spec, shown=SHOWN, labels={options.organ: (1,)}, unit=unit, **rest)
 
 
 def cases(slices: Sequence[Slice]) -> Cases:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from functools import cached_property
 from html import escape
 from itertools import permutations
 from string import ascii_uppercase
@@ -62,13 +63,11 @@ class Comparison:
         first = dict.fromkeys(views.label(run) for run in opponents(runs))
         self.choices = [self.choice(self.options[name]) for name in first]
         self.cases = CaseList([c.value for c in self.choices], self.letters)
-        self.points = Points(self.chosen)
         self.controls()
         self.pairs()
         self.holder = pn.Column(**frame.WIDE)
         self.build()
         self.cases.worst()
-        self.plot()
         self.watch()
         self.draw()
 
@@ -116,10 +115,8 @@ class Comparison:
         }  # fmt: skip
 
     def watch(self) -> None:
-        for widget in (self.style, self.shown, self.truth, self.focus, self.convention):
+        for widget in (self.style, self.shown, self.truth, self.focus, self.convention, *self.sliders.values()):
             widget.param.watch(lambda _: self.draw(), "value")
-        for name, slider in self.sliders.items():
-            slider.param.watch(lambda _, name=name: self.draw(), "value")
         self.opacity.param.watch(lambda event: self.fade(event.new), "value")
         self.pair.param.watch(lambda _: self.contrast(), "value")
         self.whole.on_click(lambda _: self.pictures.reset())
@@ -178,7 +175,7 @@ class Comparison:
 
     def build(self) -> None:
         """Pictures and board for as many runs as are chosen."""
-        columns = ["image", *(["grey"] if self.colored else []), *layers(self.letters)]
+        columns = ["image", *(["luma"] if self.colored else []), *layers(self.letters)]
         steps = self.cases.runs[0].samples.array("spacing")[0]
         self.pictures = Pictures(
             self.planes, columns, ["truth", *self.letters], volumes.lengths(self.shape, steps),
@@ -202,7 +199,7 @@ class Comparison:
         if not self.volume:
             plane = self.planes[0]
             made.append(picture(plane, "image", None, None, self.colored))
-            made += [picture(plane, "grey" if self.colored else "image", f"error_{key}", None, False) for key in keys]
+            made += [picture(plane, "luma" if self.colored else "image", f"error_{key}", None, False) for key in keys]
             spots += [[4, column, 100] for column in range(1, 2 + len(keys))]
         lines = [2 + 2 * number for number in range(len(self.planes))] if self.volume else [3]
         return board.Board(
@@ -259,10 +256,17 @@ class Comparison:
         run = self.cases.runs[0]
         return np.array(run.samples.array("spacing")[segmentation.number(run, self.cases.case)])
 
+    @cached_property
+    def points(self) -> Points:
+        """The scatter plot, made when it is first asked for: the pictures come first."""
+        made = self.__dict__["points"] = Points(self.chosen)
+        self.plot()
+        return made
+
     def plot(self) -> None:
-        """The scatter of the pair of runs."""
+        """Another pair of runs or another metric in the scatter plot."""
         metric, pair = self.cases.metric.value, self.cases.pair
-        if len(pair) < 2:
+        if len(pair) < 2 or "points" not in self.__dict__:
             return
         tables = [self.cases.scores[self.letters.index(name)] for name in pair]
         values, names = [table[metric].to_numpy("float32") for table in tables], [key[0] for key in self.cases.shared]
@@ -270,7 +274,8 @@ class Comparison:
         self.mark()
 
     def mark(self) -> None:
-        if len(self.cases.pair) == 2:
+        """Puts the ring round the point of the case."""
+        if len(self.cases.pair) == 2 and "points" in self.__dict__:
             self.points.mark(self.cases.shared.index(self.cases.case))
             self.points.push()
 
@@ -285,11 +290,11 @@ class Comparison:
         look = Look(self.labels, shown, self.focus.value, self.style.value, self.truth.value, below=not self.volume)
         with pn.io.hold():
             mirrored = any(plane.mirrored(self.convention.value) for plane in self.planes)
-            self.pictures.fit(volumes.lengths(self.shape, self.steps()), mirrored)
+            extent = volumes.lengths(self.shape, self.steps())
+            self.pictures.fit(extent, mirrored)
             for plane, arrays in found.items():
-                first = next(iter(arrays.values()))
-                sides = volumes.lengths(first["label"].shape, first["spacing"])
-                self.pictures.draw(plane, look.images(arrays), look.lines(arrays, self.cross(plane)), sides)
+                lines = look.lines(arrays, self.cross(plane, extent))
+                self.pictures.draw(plane, look.images(arrays), lines, (extent[plane.up], extent[plane.across]))
             self.pictures.push()
             self.mark()
             self.say(**self.words(found, look))
@@ -302,13 +307,13 @@ class Comparison:
             found[letter] = segmentation.read(run, self.cases.case, plane, index, names)
         return found
 
-    def cross(self, plane: Plane) -> list[np.ndarray]:
+    def cross(self, plane: Plane, extent: Sequence[float]) -> list[np.ndarray]:
         """Where the other planes cut this one, in mm."""
         if not self.volume:
             return []
-        at, steps = self.at(), self.steps()
-        x, y = ((at[axis] + 0.5) * steps[axis] for axis in (plane.across, plane.up))
-        width, height = (self.shape[axis] * steps[axis] for axis in (plane.across, plane.up))
+        axes, at = (plane.across, plane.up), self.at()
+        x, y = ((at[axis] + 0.5) * extent[axis] / self.shape[axis] for axis in axes)
+        width, height = (extent[axis] for axis in axes)
         return [np.array([[x, 0], [x, height]]), np.array([[0, y], [width, y]])]
 
     # ------------------------------------------------------------ what is said
@@ -363,5 +368,5 @@ class Comparison:
         styles = frame.CARD | {"max-height": "max(680px, calc(100vh - 152px))"}  # the scatter plot in sight
         look = {"styles": styles, "width": 370, "sizing_mode": "stretch_height", "margin": (0, 16, 0, 0)}
         side = pn.Column(choice, self.cases.keys, **look)
-        pn.state.onload(lambda: side.extend([self.cases.table, self.points.plate]))  # the pictures first
+        pn.state.onload(lambda: side.extend([self.cases.table, self.points.plate]))
         return pn.Row(side, self.holder, css_classes=["workbench-page"], margin=(14, 20), **frame.STRETCH)

@@ -45,7 +45,7 @@ class Look:
         """The columns of one slice, for the arrays of every run by its name; the image is that of the first."""
         first, filled = next(iter(found.values())), self.style == "Filled"
         image = first["image"]
-        made = {"image": image} if image.ndim == 2 else {"image": colors.rgba(image), "grey": masks.grey(image)}
+        made = {"image": image} if image.ndim == 2 else {"image": colors.rgba(image), "luma": masks.grey(image)}
         made["truth"] = self.codes(first["label"]) if filled else BLANK
         for name, arrays in found.items():
             wrong = self.wrong(arrays) if self.below or self.style == "Errors" else BLANK
