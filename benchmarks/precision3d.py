@@ -64,7 +64,7 @@ def main() -> None:
         taken, loss = stepped(*sides[way], batches[count], repeat, precision == "bf16", last)
         losses.setdefault(way, loss)
         times[way] += [taken] if repeat else []
-    for (name, count, precision, last), loss in losses.items():
+    for (name, count, precision, _), loss in losses.items():
         reference = losses[name, count, "float32", False]
         assert abs(loss / reference - 1) < (0.02 if precision == "bf16" else 0.001), losses
     record: dict = {

@@ -273,6 +273,15 @@ def test_anywhere_is_even_over_the_background():
     assert (quarters / quarters.mean() - 1).abs().max() < 0.05
 
 
+def test_anywhere_is_even_over_the_object():
+    mask = disc(20)
+    points, _ = Sampling(0.0, 1.0).points(torch.rand(1, 1, 64, 64), mask, torch.rand(1, 40000))
+    off_centre = (points[0, :20000] - 32).float().norm(dim=1)
+    assert (off_centre < 10).float().mean().item() == pytest.approx(0.25, abs=0.02)
+    near, _ = Sampling(0.0, 0.0).points(torch.rand(1, 1, 64, 64), mask, torch.rand(1, 40000))
+    assert ((near[0, :20000] - 32).float().norm(dim=1) > 18.5).float().mean() > 0.3  # of the area: 0.14
+
+
 def test_alike_gives_the_background_the_objects_grey():
     image, mask = 0.3 * torch.rand(1, 1, 64, 64), disc(8)
     bright = disc(6, center=(10, 50)) + mask

@@ -28,7 +28,7 @@ from workbench.models.cupdisc import Discriminator, Network, segmentor, to_maps,
 
 @dataclass(frozen=True)
 class Config(method.Config):
-    network: Network = "unet"  # deeplab at paper scale (follow-up code)
+    network: Network = "small"  # a U-Net; deeplab at paper scale (follow-up code)
     channels: Count = 3  # of the image, from the data
     base: Count = 8  # the U-Net's first width, doubled twice (inferred)
     pair: bool = False  # two networks of different initialisation, each with its discriminator, averaged at test

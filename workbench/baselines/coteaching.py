@@ -25,7 +25,7 @@ from workbench.models.cupdisc import Network, segmentor, to_maps, turned
 
 @dataclass(frozen=True)
 class Config(method.Config):
-    network: Network = "unet"  # of each peer; deeplab at paper scale (follow-up code)
+    network: Network = "small"  # of each peer, a U-Net; deeplab at paper scale (follow-up code)
     channels: Count = 3  # of the image, from the data
     base: Count = 8  # the U-Net's first width, doubled twice (inferred)
     tau: Fraction = 0.5  # share of the labels that is dropped in the end: the share that is wrong (paper)

@@ -7,8 +7,8 @@ pixel belongs to the object where both networks say so.
 Source: Yu, Shi, Sun, Gao, Zhu, Dai: Crossbar-Net, IEEE TIP 28(8), 2019, arXiv 1804.10484, and its official code: layers
 at 100 x 20, covering re-sampling, mean patch, basic patches among the re-sampled ones, post-processing. A
 re-implementation from facts. Inferred: rounds by epochs of one training, in the proportion of the published ones, in
-place of training again from files; half of a later round's points re-sampled; the other sizes' layers, and background
-points with the object's grey or from anywhere, as Crossover-Net has them here.
+place of training again from files; half of a later round's points re-sampled; the other sizes' layers, and points
+from anywhere or background points with the object's grey, as Crossover-Net has them here.
 Known faults: the released re-sampling looks only at rows and columns 65 to 120 of its own images, and reads pictures in
 another order than it numbers them; neither is repeated here. Less the mean patch, a network is no longer the same at
 every place of an image, so every patch is classified by itself (`mean=pixel` allows dense evaluation).
@@ -48,7 +48,7 @@ class Config(method.Config):
     resampled: Fraction = 0.5  # share of covering points in later rounds; the rest are as in the first (inferred)
     patches: Count = 25  # points an image, step and network, half of them in the object
     alike: Fraction = 0.5  # share of the background points that have the object's grey levels (inferred)
-    anywhere: Fraction = 0.25  # share taken from the whole background; the rest is about the edge (inferred)
+    anywhere: Fraction = 0.25  # share of all points from anywhere, the rest about the edge as in the code (inferred)
     lr: Positive = 4e-3  # Adam's rate; paper scale 1e-3 (code); tuned on validation images as its rivals'
     tile: Count = 128  # side of the blocks classified at once with mean=pixel, pixels: bounds memory
     closing: Natural = 3  # radius of the disk that closes the mask, pixels; 0 is none (code)

@@ -49,8 +49,9 @@ class Config(method.Config):
 
 
 PAPER = {
-    "dims": 3, "base": 16, "appearance_base": 16, "depth": 4, "finish": 3, "half": "never", "smooth_weight": 1.0, "levels": 4,
-    "lr": 1e-4, "train": 82, "test": 20, "batch": 1, "epochs": 530, "spatial_epochs": 500, "appearance_epochs": 20,
+    "dims": 3, "base": 16, "appearance_base": 16, "depth": 4, "finish": 3, "half": "never", "levels": 4,
+    "smooth_weight": 1.0, "lr": 1e-4, "train": 82, "test": 20, "batch": 1, "epochs": 530, "spatial_epochs": 500,
+    "appearance_epochs": 20,
 }  # fmt: skip
 ABLATIONS = {"staged": {"spatial_epochs": 40, "appearance_epochs": 40}}  # a third each of the tiny run
 

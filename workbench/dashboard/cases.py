@@ -161,7 +161,8 @@ class CaseList(param.Parameterized):
     def place(self) -> str:
         """Which case is shown, and where it stands in the table as it is sorted."""
         entry = next(e for e in self.runs[0].samples.cases if views.key(e) == self.case)
-        told = [escape(str(entry[name])) for name in ("group", "background") if entry.get(name)]
+        names = [str(entry[name]) for name in ("group", "background") if entry.get(name)]
+        told = [escape(name) for name in names if name != self.case[0]]
         place = self.order().index(self.shared.index(self.case)) + 1
         count = f"<span class='muted'>{place} of {len(self.shared)}</span>"
         return f"<b>{escape(self.case[0])}</b> {' · '.join(['', *told])} &ensp; {count}"

@@ -34,7 +34,7 @@ from workbench.models.cupdisc import Discriminator, Network, segmentor, to_label
 
 @dataclass(frozen=True)
 class Config(method.Config):
-    network: Network = "unet"  # of each peer; deeplab at paper scale (follow-up code)
+    network: Network = "small"  # of each peer, a U-Net; deeplab at paper scale (follow-up code)
     channels: Count = 3  # of the image, from the data
     base: Count = 8  # the U-Net's first width, doubled twice (inferred)
     power: Positive = 1.5  # g of the noise-robust Dice loss; 1 is the Dice loss (inferred; PyMIC)

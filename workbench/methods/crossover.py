@@ -6,8 +6,8 @@ and differ where they do not. Every pixel is classified by its own patches.
 
 Source: Yu, Shi, Zheng, Gao, Zhu, Dai: Crossover-Net, arXiv 2004.01397, with the official code; sampling and
 post-processing from the code of its predecessor Crossbar-Net (arXiv 1804.10484), whose use here is inferred. A
-re-implementation from facts. Inferred: the shortened net for 40 x 8, which rows of 340 x 68 are compared, background
-points from the whole image (`anywhere`), and `loss=cosine`.
+re-implementation from facts. Inferred: the shortened net for 40 x 8, which rows of 340 x 68 are compared, points from
+anywhere and background points with the object's grey (near the edge alone no distractor is met), and `loss=cosine`.
 Known faults of the released code, repaired here: the features are reshaped so that samples mix and the "overlap" holds
 every row; squares are summed over the batch and not over the features; the square root has an infinite gradient at 0
 and equal distances give 0/0; the lowered rates never reach the optimizer (`drops` applies them). Min-max normalisation
@@ -47,7 +47,7 @@ class Config(method.Config):
     diversity_weight: Weight = 1.0  # of the distance at the ends (code)
     patches: Count = 25  # points an image and step, half of them in the object (card: 100 with 4 images)
     alike: Fraction = 0.5  # share of the background points that have the object's grey levels (inferred)
-    anywhere: Fraction = 0.25  # share taken from the whole background; the rest is Crossbar-Net's, about the edge
+    anywhere: Fraction = 0.25  # share of all points from anywhere, the rest about the edge as in the code (inferred)
     lr: Positive = 4e-3  # Adam's rate; paper scale 1e-4 (code); tuned on validation images as its rivals'
     drops: bool = False  # apply the rates that the code intends: half after epoch 5, a tenth from epoch 20 (code)
     tile: Count = 128  # side of the blocks that are classified at once, pixels: bounds memory

@@ -48,17 +48,16 @@ class Config(method.Config):
     sim_weight: Weight = 1.0  # of L_sim, local correlation of warped atlas and scan (inferred)
     smooth_weight: Weight = 0.3  # of L_smooth, both fields in voxels; paper scale 1 (VoxelMorph; calibrated as its)
     gan_weight: Weight = 0.0  # of L_GAN; 0.1 where it is on (inferred)
-    cyc_weight: Weight = 1.0  # of L_cyc, L1 of the atlas and what came back; paper scale 10 (inferred; calibrated)
+    cyc_weight: Weight = 0.3  # of L_cyc, L1 of the atlas and what came back; paper scale 10 (inferred; calibrated)
     trans_weight: Weight = 3.0  # of L_trans, rho of the closed way in sides; paper scale 1 (inferred; calibrated)
-    anat_weight: Weight = 0.1  # of L_anat, 1 - Dice of the labels that came back; paper scale 3 (inferred; calibrated)
+    anat_weight: Weight = 0.03  # of L_anat, 1 - Dice of the labels that came back; paper scale 3 (inferred; calibrated)
     diff_weight: Weight = 0.0  # of L_diff, known by name only: mean absolute difference of those labels (inferred)
     symmetric: bool = False  # L_trans along the other closed way too (UnFlow)
-    ramp: Natural = 0  # epochs over which the terms of the way back grow to their weights; 0 is at once (inferred)
     critic_base: Count = 8  # channels of the critic's first layer (inferred)
     lr: Positive = 3e-3  # Adam's rate; paper scale 1e-4 (VoxelMorph)
 
 
-TINY = {"size": 64, "train": 20, "valid": 4, "test": 8, "epochs": 120, "batch": 4}
+TINY = {"train": 20, "valid": 4, "test": 8, "epochs": 120, "batch": 4}
 DEMO = {"dims": 3, "epochs": 60, "batch": 2}
 PAPER = {
     "dims": 3, "base": 16, "depth": 4, "finish": 3, "half": "never", "smooth_weight": 1.0, "cyc_weight": 10.0,
@@ -154,11 +153,6 @@ class LTNet(method.Method):
         terms = self.terms(image, given, warped, forth, back)
         yield "generator", sum(terms.values()), {name: term.detach() for name, term in terms.items()}
 
-    @property
-    def grown(self) -> float:
-        """The share of their weights that the terms of the way back have in this epoch."""
-        return min(1.0, (self.epoch - 1) / self.config.ramp) if self.config.ramp else 1.0
-
     def terms(self, image: Tensor, given: Tensor, warped: Tensor, forth: Tensor, back: Tensor) -> dict[str, Tensor]:
         """The weighted loss terms by name, scalars; those of weight 0 are left out, but for L_sim and L_smooth.
 
@@ -171,7 +165,7 @@ class LTNet(method.Method):
             terms["gan"] = c.gan_weight * generator_loss(self.critic(warped[:, :1]), "lsgan")
         if c.trans_weight > 0:
             ways = closed_way(forth, back) + (closed_way(back, forth) if c.symmetric else 0)
-            terms["trans"] = c.trans_weight * self.grown * ways
+            terms["trans"] = c.trans_weight * ways
         if c.cyc_weight + c.anat_weight + c.diff_weight == 0:
             return terms
         again = warp(warped, back)
@@ -180,7 +174,7 @@ class LTNet(method.Method):
             "anat": lambda: dice_loss(again[:, 1:], given[:, 1:]),
             "diff": lambda: F.l1_loss(again[:, 1:], given[:, 1:]),
         }
-        weights = {name: self.grown * getattr(c, f"{name}_weight") for name in found}
+        weights = {name: getattr(c, f"{name}_weight") for name in found}
         return terms | {name: weights[name] * term() for name, term in found.items() if weights[name] > 0}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:

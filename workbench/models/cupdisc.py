@@ -15,13 +15,13 @@ from workbench import metrics
 from workbench.models.deeplab import DeepLab
 from workbench.models.unet import UNet
 
-Network = Literal["unet", "deeplab"]
+Network = Literal["small", "deeplab"]
 LABELS = {"cup": (2,), "disc": (1, 2)}
 
 
 def segmentor(network: Network, channels: int, base: int) -> nn.Module:
     """(B, channels, H, W) in [0, 1] -> logits (B, 2, H, W) of cup and disc; `base` is the U-Net's first width."""
-    return UNet(channels, 2, (base, 2 * base, 4 * base)) if network == "unet" else DeepLab(channels, 2)
+    return UNet(channels, 2, (base, 2 * base, 4 * base)) if network == "small" else DeepLab(channels, 2)
 
 
 def to_maps(label: Tensor) -> Tensor:

@@ -268,9 +268,9 @@ def balanced_points(weights: tuple[Tensor, Tensor], mask: Tensor, uniform: Tenso
 
 @dataclass(frozen=True)
 class Sampling:
-    """Where background points come from: shares of those with the object's grey, and of those from anywhere.
+    """Where points come from: the share of background ones with the object's grey, that of both from anywhere.
 
-    The rest, and all points of the object, are placed as Crossbar-Net places them, about the edge.
+    The rest are placed as Crossbar-Net places them, about the edge.
 
     Raises:
         InvalidParameter: shares of a sum above 1.
@@ -287,11 +287,18 @@ class Sampling:
     def points(self, image: Tensor, label: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         """Balanced points (B, P, 2) of images (B, C, H, W) with label maps (B, 1, H, W), and 0 or 1 of each: (B P,)."""
         mask = (label > 0).float()
-        near, outside = density(mask), mask.flatten(1) < 0.5
-        kinds = ((1 - self.alike - self.anywhere, near), (self.alike, alike(image, mask)), (self.anywhere, 1 - mask))
-        outer = sum(share * shares(weight, outside) for share, weight in kinds)
-        points = balanced_points((near, outer.view_as(mask)), mask, uniform)
+        near, free = density(mask), 1 - self.anywhere
+        inner = mixture(mask, (free, near), (self.anywhere, mask))
+        outer = mixture(
+            1 - mask, (free - self.alike, near), (self.alike, alike(image, mask)), (self.anywhere, 1 - mask)
+        )
+        points = balanced_points((inner, outer), mask, uniform)
         return points, labels_at(label > 0, points).long()
+
+
+def mixture(inside: Tensor, *parts: tuple[float, Tensor]) -> Tensor:
+    """The sum of share times probability over parts (share, weights), all (B, 1, H, W), within inside, 0 or 1."""
+    return sum(share * shares(weight, inside.flatten(1) > 0.5) for share, weight in parts).view_as(inside)
 
 
 def shares(weight: Tensor, inside: Tensor) -> Tensor:

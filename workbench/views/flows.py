@@ -183,12 +183,12 @@ def there_and_back(
     flat = tuple(np.asarray(spacing, float)[[plane.up, plane.across]])
     there, home = (section(flow, plane, index) for flow in (forth, back))
     panels = [
-        on_grid(cut["atlas"], there, "Atlas, grid of the way there", spacing=flat),
+        on_grid(cut["atlas"], there, "The way there", spacing=flat),
         outlined(cut["warped"], "Warped atlas", names, cut["label"], cut["carried"], flat),
         outlined(cut["image"], "Subject", names, cut["label"], spacing=flat),
-        on_grid(cut["warped"], home, "Warped atlas, grid of the way back", spacing=flat),
+        on_grid(cut["warped"], home, "The way back", spacing=flat),
         outlined(cut["home"], "Warped back", names, cut["atlas_label"], cut["returned"], flat),
-        length_map(cut["error"], f"Cycle error, mean {error.mean():.2f} {unit}", unit, limit, flat),
+        length_map(cut["error"], f"Cycle error {error.mean():.2f} {unit}", unit, limit, flat),
     ]
     return hv.Layout(panels).cols(3)
 
