@@ -6,9 +6,11 @@ continued from its border.
 """
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -18,19 +20,40 @@ def full(values: Tensor) -> Tensor:
 
 
 @functools.lru_cache(maxsize=8)
-def base_grid(sides: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Every voxel's own place (1, D, *S) from -1 to 1, last axis first, and what a voxel is worth (1, D, 1, ...)."""
-    with torch.inference_mode(False):  # made while evaluating, they must serve in training too
+def base_grid(sides: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Every voxel's own place (1, D, *S) as grid_sample counts: from -1 to 1, the last axis first."""
+    with torch.inference_mode(False):  # made while evaluating, it must serve in training too
         axes = [torch.linspace(-1, 1, side, dtype=dtype, device=device) for side in sides]
-        places = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1])[None]
-        steps = torch.tensor([2 / max(side - 1, 1) for side in sides[::-1]], dtype=dtype, device=device)
-    return places, steps.view(1, -1, *[1] * len(sides))
+        return torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1])[None]
+
+
+class Places(torch.autograd.Function):
+    """x + D(x) as grid_sample counts (B, D, *S), from a field in voxels.
+
+    A flip and an addcmul say the same, but write a copy more each way: 1.3 of bare grid_sample's time instead of 1.1.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, flow: Tensor) -> Tensor:
+        ctx.steps = [2 / max(side - 1, 1) for side in flow.shape[2:]]
+        base, places = base_grid(tuple(flow.shape[2:]), flow.dtype, flow.device), torch.empty_like(flow)
+        for axis, step in enumerate(ctx.steps):
+            torch.add(base[:, -1 - axis], flow[:, axis], alpha=step, out=places[:, -1 - axis])
+        return places
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        back = torch.empty_like(gradient)
+        for axis, step in enumerate(ctx.steps):
+            torch.mul(gradient[:, -1 - axis], step, out=back[:, axis])
+        return back
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
     """image o D: image (B, C, *S) read linearly at x + D(x), D = flow (B, D, *T) in voxels -> (B, C, *T).
 
-    In float32 or float64, differentiable in both. A field of zeros returns the image.
+    In float32 or float64, differentiable (once) in both. A field of zeros returns the image.
 
     >>> warp(torch.tensor([[[[1.0, 2.0], [3.0, 5.0]]]]), torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2))
     tensor([[[[3., 5.],
@@ -38,8 +61,7 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     """
     with torch.autocast(flow.device.type, enabled=False):
         image, flow = full(image), full(flow)
-        places, steps = base_grid(tuple(flow.shape[2:]), flow.dtype, flow.device)
-        grid = torch.addcmul(places, flow.flip(1), steps).movedim(1, -1)
+        grid = Places.apply(flow).movedim(1, -1)
         return F.grid_sample(image.to(flow.dtype), grid, padding_mode="border", align_corners=True)
 
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 REMEDY = "run it again, or delete the folder"
 PICTURES = ("image", "target", "color")  # the arrays that may have a last axis of three colours
-UNITS = {"psnr": "dB", "fg_psnr": "dB", "ciede2000": "ΔE00", "hd95": "mm", "centroid": "mm"}
+UNITS = {
+    "psnr": "dB", "fg_psnr": "dB", "ciede2000": "ΔE00", "hd95": "mm", "hausdorff": "mm", "centroid": "mm",
+    "epe": "voxels", "cycle": "voxels",
+}  # fmt: skip
 NAMES = {
     "psnr": "PSNR",
     "ssim": "SSIM",
@@ -35,9 +38,22 @@ NAMES = {
     "hd95": "HD95",
     "centroid": "Centroid distance",
     "tpf": "True positive fraction",
+    "hausdorff": "Hausdorff distance",
     "cdr": "Cup/disc ratio error",
+    "epe": "Endpoint error",
+    "cycle": "Cycle error",
+    "folds": "Folds",
+    "overlap_distance": "Overlap distance",
+    "selected_clean": "Selected clean",
 }
-SHORT = {"Foreground": "fg", "CIEDE2000": "ΔE00", "Centroid distance": "Centroid", "True positive fraction": "TPF"}
+SHORT = {
+    "Foreground": "fg",
+    "CIEDE2000": "ΔE00",
+    "Centroid distance": "Centroid",
+    "True positive fraction": "TPF",
+    "Hausdorff distance": "Hausdorff",
+    "Cup/disc ratio error": "CDR error",
+}
 
 
 def label(run: "Run") -> str:

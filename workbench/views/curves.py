@@ -207,4 +207,4 @@ def mean_and_sd(seeds: pd.Series, digits: int) -> str:
 
 def digits(metric: str) -> int:
     """Decimals worth printing: two for dB, mm and ΔE00, three for metrics up to 1, four for squared errors."""
-    return 2 if views.unit(metric) else 4 if metric == "mse" else 3
+    return 2 if views.unit(metric) in ("dB", "mm", "ΔE00") else 4 if metric == "mse" else 3

@@ -32,7 +32,7 @@ def row(metric: str, values: Sequence[float]) -> str:
     best = max((value * compare.better(metric) for value in values if np.isfinite(value)), default=None)
     tags = ["th" if value * compare.better(metric) == best else "td" for value in values]
     cells = "".join(f"<{tag}>{number(metric, value)}</{tag}>" for tag, value in zip(tags, values))
-    unit = f" <span class='muted'>{views.unit(metric)}</span>" if views.unit(metric) in ("dB", "mm") else ""
+    unit = "" if views.unit(metric) in views.short(metric) else f" <span class='muted'>{views.unit(metric)}</span>"
     return f"<tr><td>{escape(views.short(metric))}{unit}</td>{cells}</tr>"
 
 

@@ -266,7 +266,10 @@ class Comparison:
     def plot(self) -> None:
         """Another pair of runs or another metric in the scatter plot."""
         metric, pair = self.cases.metric.value, self.cases.pair
-        if len(pair) < 2 or "points" not in self.__dict__:
+        if "points" not in self.__dict__:
+            return
+        self.points.plate.visible = len(pair) == 2
+        if len(pair) < 2:
             return
         tables = [self.cases.scores[self.letters.index(name)] for name in pair]
         values, names = [table[metric].to_numpy("float32") for table in tables], [key[0] for key in self.cases.shared]
