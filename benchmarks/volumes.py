@@ -3,6 +3,7 @@
 All three serve the same phantoms in the same order: image, label, atlas, atlas label and spacing. Every batch is
 compared first. They are timed in turns on one thread, one pass over all volumes each. MONAI is run as it comes, with
 the metadata that its tensors carry, and without. Beside the items a second stands what each keeps in memory.
+
     python benchmarks/volumes.py [--size 64] [--count 24] [--repeats 25]
 """
 

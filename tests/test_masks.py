@@ -191,6 +191,14 @@ def test_truth_and_prediction_are_drawn_differently():
     assert truth[-1][1] == other[-1][1] == masks.CLASSES[0] and truth[-1][3] != "solid" == other[-1][3]
 
 
+def test_of_classes_that_touch_the_smaller_one_is_drawn_on_top():
+    label = square(2, 2, side=12)
+    label[6:9, 6:9] = 2
+    names = {"small": (2,), "large": (1,)}
+    tints = [color for _, color, *_ in masks.strokes(label, names, names, (1, 1), truth=True)]
+    assert tints[-1] == masks.palette(names)["small"] and masks.palette(names)["large"] in tints
+
+
 # ---------------------------------------------------------------- volumes
 
 

@@ -202,9 +202,13 @@ def grey(image: np.ndarray) -> np.ndarray:
 def strokes(
     label: np.ndarray, names: Labels, shown: Iterable[str], spacing: Sequence[float], truth: bool
 ) -> list[Stroke]:
-    """How the contours of some classes are drawn: of the truth white under dashes in their colours, else on dark."""
-    (below, dash), tints = TRUTH if truth else FOUND, palette(names)
-    paths = {name: contours(label, names[name], spacing) for name in shown}
+    """How the contours of some classes are drawn: of the truth white under dashes in their colours, else on dark.
+
+    Where classes touch, the smaller one is on top.
+    """
+    (below, dash), tints, areas = TRUTH if truth else FOUND, palette(names), np.bincount(label.ravel(), minlength=256)
+    order = sorted(shown, key=lambda name: -areas[list(names[name])].sum())
+    paths = {name: contours(label, names[name], spacing) for name in order}
     casing = [(path, *below) for found in paths.values() for path in found]
     return casing + [(path, tints[name], 2.2, dash) for name, found in paths.items() for path in found]
 
