@@ -85,13 +85,20 @@ def short(metric: str) -> str:
     return name
 
 
-def unit(metric: str) -> str:
-    """The unit of a metric, of all classes or of one; empty where it has none.
+def unit(metric: str, length: str = "mm") -> str:
+    """The unit of a metric, of all classes or of one; empty where it has none, `length` where it is a distance.
 
-    >>> unit("hd95"), unit("hd95_cup"), unit("dice")
-    ('mm', 'mm', '')
+    >>> unit("hd95"), unit("hd95_cup", "px"), unit("dice")
+    ('mm', 'px', '')
     """
-    return UNITS.get(metric) or UNITS.get(metric.partition("_")[0], "")
+    found = UNITS.get(metric) or UNITS.get(metric.partition("_")[0], "")
+    return length if found == "mm" else found
+
+
+def length(runs: Iterable["Run"]) -> str:
+    """The unit of distances in these runs: px where none of them knows the size of a pixel, else mm."""
+    units = {run.samples.index.get("unit", "mm") for run in runs}
+    return "px" if units == {"px"} else "mm"
 
 
 def palette(arms: Iterable[str]) -> dict[str, str]:

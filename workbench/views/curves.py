@@ -101,24 +101,29 @@ def broken(rows: pd.DataFrame, axis: str, quantity: str) -> pd.DataFrame:
     return pd.concat(parts[:-1], ignore_index=True) if parts else rows[[axis, quantity, "seed"]]
 
 
-def ylabel(metric: str) -> str:
+def ylabel(metric: str, length: str = "mm") -> str:
     """Name and unit of a metric.
 
     >>> ylabel("fg_psnr")
     'Foreground PSNR (dB)'
     """
-    unit = views.unit(metric)
+    unit = views.unit(metric, length)
     return views.title(metric) + (f" ({unit})" if unit else "")
 
 
 def distribution(
-    scores: pd.DataFrame, metric: str, kind: str = "box", colors: Mapping[str, str] | None = None
+    scores: pd.DataFrame,
+    metric: str,
+    kind: str = "box",
+    colors: Mapping[str, str] | None = None,
+    length: str = "mm",
 ) -> hv.Element:
     """How one metric spreads over the cases of each arm, all seeds together.
 
     Args:
         scores: from `compare.gather`.
         kind: `box`, `violin` or `strip` (every case a point).
+        length: the unit of distances.
 
     Raises:
         InvalidParameter: unknown metric or kind.
@@ -129,7 +134,7 @@ def distribution(
     table = scores.dropna(subset=[metric])[["arm", metric]]
     colors = colors or views.palette(scores["arm"])
     slanted = 35 if table["arm"].nunique() > 5 else 0  # many names do not fit side by side
-    shared = {**FRAME, "xlabel": "", "ylabel": ylabel(metric), "show_legend": False, "xrotation": slanted}
+    shared = {**FRAME, "xlabel": "", "ylabel": ylabel(metric, length), "show_legend": False, "xrotation": slanted}
     fill = hv.dim("arm").categorize(dict(colors))
     if kind == "strip":
         points = hv.Scatter(table, "arm", metric)
@@ -155,7 +160,9 @@ def differences(scores: pd.DataFrame, reference: str, metric: str) -> pd.DataFra
     return pd.DataFrame(rows, columns=columns).dropna(subset=["mean"])
 
 
-def forest(table: pd.DataFrame, reference: str, metric: str, colors: Mapping[str, str]) -> hv.Overlay:
+def forest(
+    table: pd.DataFrame, reference: str, metric: str, colors: Mapping[str, str], length: str = "mm"
+) -> hv.Overlay:
     """A forest plot of `differences`: mean and 95 % interval of each arm minus the reference, a line at zero.
 
     An arrow in the label of the axis points to where the arm is better than the reference.
@@ -172,7 +179,8 @@ def forest(table: pd.DataFrame, reference: str, metric: str, colors: Mapping[str
         points.opts(color=fill, size=10, tools=["hover"], backend="bokeh"),
     ]
     arrow = "better →" if compare.better(metric) > 0 else "← better"
-    text = f"{views.title(metric)}: arm − {reference}" + (f" ({views.unit(metric)})" if views.unit(metric) else "")
+    unit = views.unit(metric, length)
+    text = f"{views.title(metric)}: arm − {reference}" + (f" ({unit})" if unit else "")
     axes = {"invert_axes": True, "xlabel": "", "ylabel": f"{text}    {arrow}", "show_legend": False}
     if len(table) > CROWD:
         axes["fontsize"] = FRAME["fontsize"] | {"yticks": "7pt"}

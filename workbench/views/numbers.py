@@ -9,12 +9,12 @@ from workbench import compare, views
 from workbench.views import curves
 
 
-def table(names: Sequence[str], values: Sequence[Mapping[str, float]]) -> str:
+def table(names: Sequence[str], values: Sequence[Mapping[str, float]], length: str = "mm") -> str:
     """The metrics that all of the named runs have, those of single classes below the mean of their kind."""
     heads = "".join(f"<th>{escape(name)}</th>" for name in names)
     shared = [metric for metric in values[0] if all(metric in each for each in values)]
     kinds = list(dict.fromkeys(map(kind, shared)))
-    rows = (row(m, [each[m] for each in values]) for m in sorted(shared, key=lambda m: kinds.index(kind(m))))
+    rows = (row(m, [each[m] for each in values], length) for m in sorted(shared, key=lambda m: kinds.index(kind(m))))
     return f"<table><tr><td></td>{heads}</tr>{''.join(rows)}</table>"
 
 
@@ -28,11 +28,12 @@ def kind(metric: str) -> str:
     return first if first in views.NAMES else metric
 
 
-def row(metric: str, values: Sequence[float]) -> str:
+def row(metric: str, values: Sequence[float], length: str) -> str:
     best = max((value * compare.better(metric) for value in values if np.isfinite(value)), default=None)
     tags = ["th" if value * compare.better(metric) == best else "td" for value in values]
     cells = "".join(f"<{tag}>{number(metric, value)}</{tag}>" for tag, value in zip(tags, values))
-    unit = "" if views.unit(metric) in views.short(metric) else f" <span class='muted'>{views.unit(metric)}</span>"
+    name = views.unit(metric, length)
+    unit = "" if name in views.short(metric) else f" <span class='muted'>{name}</span>"
     return f"<tr><td>{escape(views.short(metric))}{unit}</td>{cells}</tr>"
 
 

@@ -62,10 +62,11 @@ def write(
     tables = [views.scores(run).loc[shared] for run in runs]
     parts = [section(runs, tables, case, focus, opacity, convention) for case in cases]
     title = " · ".join(dict.fromkeys(run.arm for run in runs))
-    told = f"{len(parts)} of {len(tables[0])} cases that all runs were tested on. Distances in mm."
+    length = views.length(runs)
+    told = f"{len(parts)} of {len(tables[0])} cases that all runs were tested on. Distances in {length}."
     head = f"<h1>{escape(title)}</h1><p>{told}</p><p>{legend(names, focus)}</p>"
     letters = [f"{letter}: {views.label(run)}" for letter, run in zip(ascii_uppercase, runs)]
-    means = numbers.table(letters, [table.mean().to_dict() for table in tables])
+    means = numbers.table(letters, [table.mean().to_dict() for table in tables], length)
     body = f"{head}<h2>Mean over all {len(tables[0])} cases</h2>{means}{''.join(parts)}"
     top = f"<meta charset='utf-8'><title>{escape(title)}</title><style>{STYLE}</style>"
     return f"<!doctype html><html><head>{top}</head><body>{body}</body></html>"
@@ -88,7 +89,8 @@ def section(
     """Pictures and numbers of one case."""
     rows = masks.panels(runs, case, focus, opacity, None, convention)
     pictures = "".join(f"<div class='row'>{''.join(map(figure, row))}</div>" for row in rows)
-    told = numbers.table(ascii_uppercase[: len(runs)], [colors.numbers(table, case) for table in tables])
+    values = [colors.numbers(table, case) for table in tables]
+    told = numbers.table(ascii_uppercase[: len(runs)], values, views.length(runs))
     name = " ".join(case).strip()
     return f"<h2>{escape(name)}</h2><div class='case'><div>{pictures}</div><div>{told}</div></div>"
 

@@ -58,6 +58,7 @@ class Numbers:
         """Reads what the checked runs wrote, keeps the choices that still apply, and draws everything."""
         chosen = [self.runs[number] for number in sorted(self.table.selection)] or self.runs
         self.scores, self.logs = compare.gather(chosen), curves.logs(chosen)
+        self.length = views.length(chosen)
         names = [m for m in compare.metrics(self.scores) if self.scores[m].notna().any()]
         frame.offer(self.metric, {views.title(name): name for name in names}, "fg_psnr")
         frame.offer(self.reference, {name: name for name in self.scores["arm"].unique()}, champion(chosen))
@@ -73,12 +74,14 @@ class Numbers:
         self.curves.object = curves.learning(self.logs, self.quantity.value, **options)
 
     def draw_spread(self) -> None:
-        self.spread.object = curves.distribution(self.scores, self.metric.value, self.kind.value, self.colors)
+        self.spread.object = curves.distribution(
+            self.scores, self.metric.value, self.kind.value, self.colors, self.length
+        )
 
     def draw_pairs(self) -> None:
         reference, metric = self.reference.value, self.metric.value
         found = curves.differences(self.scores, reference, metric)
-        self.forest.object = curves.forest(found, reference, metric, self.colors) if len(found) else None
+        self.forest.object = curves.forest(found, reference, metric, self.colors, self.length) if len(found) else None
         self.pairs.object = pairs(found, reference, metric)
 
     def draw_means(self) -> None:

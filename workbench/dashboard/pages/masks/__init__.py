@@ -57,6 +57,7 @@ class Comparison:
     def __init__(self, runs: list[Run]) -> None:
         self.options = {views.label(run): run for run in runs}
         self.labels, self.shape = segmentation.labels(runs[0]), segmentation.shape(runs[0])
+        self.length = views.length(runs)
         self.tints = segmentation.palette(self.labels)
         self.planes, self.volume = volumes.planes(len(self.shape)), len(self.shape) == 3
         self.colored = not self.volume and runs[0].samples.array("image").ndim == 4
@@ -328,7 +329,7 @@ class Comparison:
     def words(self, found: dict[Plane, dict[str, Arrays]], look: Look) -> dict[str, str]:
         """Numbers, counts, letters and messages of what is shown."""
         metrics = [colors.numbers(table, self.cases.case) for table in self.cases.scores]
-        told = {"place": self.cases.place(), "numbers": numbers.table(self.letters, metrics)}
+        told = {"place": self.cases.place(), "numbers": numbers.table(self.letters, metrics, self.length)}
         odd = [text for arrays in found.values() for text in messages(arrays, self.labels)]
         lines = dict.fromkeys([*self.unlike(), *odd])
         told["message"] = f"<div>{'<br>'.join(map(escape, lines))}</div>" if lines else ""
@@ -344,7 +345,7 @@ class Comparison:
         """Which slice a row of pictures shows and which side is which; of images their size."""
         if not self.volume:
             (height, width), (row, column) = self.shape, self.steps()
-            return {"slice_0": f"<b>Image</b> {width} × {height}, {column:g} × {row:g} mm"}
+            return {"slice_0": f"<b>Image</b> {width} × {height}, {column:g} × {row:g} {self.length}"}
         columns, marks = 1 + len(self.letters), board.marks(plane.letters(self.convention.value))
         text = f"<b>{plane.name.capitalize()}</b> {self.at()[plane.axis] + 1}/{self.shape[plane.axis]}"
         return {f"slice_{number}": text} | {f"letters_{number * columns + c}": marks for c in range(columns)}
