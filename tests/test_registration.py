@@ -525,13 +525,6 @@ def test_dataaug_in_stages(epoch, stage):
     assert [name for name, *_ in losses(model, batch_of())] == [stage]
 
 
-def test_staged_dataaug_is_a_third_each_of_the_tiny_run():
-    from workbench.methods import ltnet
-
-    staged, epochs = dataaug.ABLATIONS["staged"], ltnet.TINY["epochs"]
-    assert staged == {"spatial_epochs": epochs // 3, "appearance_epochs": epochs // 3}
-
-
 def test_synthesised_image_has_one_shape_and_another_appearance():
     model, batch = small_method("dataaug"), batch_of()
     torch.nn.init.normal_(model.forth.decoder.head.weight, std=0.5)

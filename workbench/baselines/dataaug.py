@@ -7,8 +7,8 @@ appearance of another make an image whose label map is known, and a U-Net learns
 Source: Zhao et al., Data Augmentation Using Learned Transformations for One-Shot Medical Image Segmentation, CVPR 2019,
 arXiv 1902.09383, and its released code (brainstorm): separate forward and backward fields, local correlation with
 window 9, lambda 1, reconstruction weight 50, smooth appearance but for the atlas's contours. There the three parts are
-trained one after the other. Here all learn in every step, so that each has the whole budget; `staged` runs them in
-turn. Network sizes are VoxelMorph's and the supervised U-Net's, as for the other rivals (inferred).
+trained one after the other. Here all learn in every step, so that each has the whole budget; with `spatial_epochs`
+and `appearance_epochs` they learn in turn. Network sizes are VoxelMorph's and the supervised U-Net's (inferred).
 Known faults: shape and appearance are paired within a batch, so a batch of one pairs each subject with itself.
 """
 
@@ -53,7 +53,6 @@ PAPER = {
     "smooth_weight": 1.0, "lr": 1e-4, "train": 82, "test": 20, "batch": 1, "epochs": 530, "spatial_epochs": 500,
     "appearance_epochs": 20,
 }  # fmt: skip
-ABLATIONS = {"staged": {"spatial_epochs": 40, "appearance_epochs": 40}}  # a third each of the tiny run
 
 
 def contours(label: Tensor) -> Tensor:
