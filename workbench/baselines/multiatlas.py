@@ -7,7 +7,7 @@ images without labels; at each voxel the structure with most of the linearly war
 Source: inferred. LT-Net compares with MABMIS, which registers its atlases in groups; this is the simplest vote that
 shares VoxelMorph's network and loss (arXiv 1809.05231), with the same number of updates.
 Known faults: likeness is the mean squared difference of grey values; subjects beyond the first `bank` of the first
-epoch never vote.
+epoch never vote; of several processes each keeps a bank of its own.
 """
 
 from collections.abc import Iterator

@@ -89,7 +89,7 @@ class FlowNet(nn.Module):
 
     def forward(self, moving: Tensor, fixed: Tensor, encoder: nn.Module | None = None) -> Tensor:
         images = torch.cat([moving, fixed], 1)
-        if images.ndim == 5:  # of volumes the CPU's convolutions take half the time, benchmarks/precision3d.py
+        if images.ndim == 5:  # the CPU's convolutions of volumes are faster so, benchmarks/precision3d.py
             images = images.contiguous(memory_format=torch.channels_last_3d)
         flow = self.decoder((encoder or self.encoder)(images))
         return integrate(flow, self.int_steps) if self.int_steps else flow
