@@ -105,15 +105,15 @@ PEERS = {"a": "b", "b": "a"}  # each with its mentor
 
 
 def decided(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Label map and confidence, each (B, 1, H, W), from logits (B, 2, H, W) of cup and disc.
+    """Maps of cup and disc, 0 or 1, and how sure each is, both (B, 2, H, W), from logits (B, 2, H, W).
 
-    The confidence is the logit of the less sure of the decisions behind a label, so that it does not saturate:
-    background needs no disc, the cup both maps, the rim a disc and no cup.
+    The confidence is the size of the logit, which does not saturate; a cup outside the disc is none, with a negative
+    confidence. Each side of each map is a class of its own. Taking background, rim and cup instead fails: the surest
+    pixels of the rim are those furthest from the cup, which are often not of the disc at all, so that it grows.
     """
-    cup, disc = logits.float().split(1, 1)
-    label = to_label(logits.float().sigmoid())
-    inside = torch.minimum(disc, torch.where(label == 2, cup, -cup))
-    return label, torch.where(label == 0, -disc, inside)
+    logits = logits.float()
+    maps = to_maps(to_label(logits.sigmoid()))
+    return maps, torch.where(maps > 0, logits, -logits)
 
 
 def most_confident(confidence: Tensor, share: float) -> Tensor:
@@ -122,30 +122,32 @@ def most_confident(confidence: Tensor, share: float) -> Tensor:
     return confidence >= confidence.flatten().topk(count).values[-1]
 
 
-def kept_by_class(label: Tensor, confidence: Tensor, share: float) -> Tensor:
-    """Of the pixels assigned to each class the `share` that is most confident, as a mask of the same shape."""
-    kept = torch.zeros_like(label, dtype=torch.bool)
-    for value in label.unique():
-        of_class = label == value
-        kept[of_class] = most_confident(confidence[of_class], share)
+def kept_by_class(maps: Tensor, confidence: Tensor, share: float) -> Tensor:
+    """Of the pixels on each side of each map the `share` that is most confident, as a mask (B, 2, H, W)."""
+    kept = torch.zeros_like(maps, dtype=torch.bool)
+    for part, of_map, sure in zip(kept.unbind(1), maps.unbind(1), confidence.unbind(1), strict=True):
+        for value in of_map.unique():
+            of_class = of_map == value
+            part[of_class] = most_confident(sure[of_class], share)
     return kept
 
 
-def class_weights(label: Tensor, limit: float) -> Tensor:
-    """w_c = 1 / (3 freq_c), at most `limit`, for the classes 0, 1, 2 of a label map; (3,)."""
-    count = torch.stack([(label == value).sum() for value in range(3)])
-    return (label.numel() / (3 * count.clamp_min(1))).clamp_max(limit)
+def class_weights(maps: Tensor, limit: float) -> Tensor:
+    """w_c = 1 / (2 freq_c), at most `limit`, for the side of its map that each pixel is on, (B, 2, H, W)."""
+    inside = maps.mean((0, 2, 3), keepdim=True)
+    return (0.5 / torch.where(maps > 0, inside, 1 - inside)).clamp_max(limit)
 
 
-def cross_loss(logits: Tensor, label: Tensor, kept: Tensor, limit: float) -> Tensor:
-    """Weighted cross entropy to a peer's pseudo-labels over the pixels that it kept, a scalar (inferred).
+def cross_loss(logits: Tensor, maps: Tensor, kept: Tensor, limit: float) -> Tensor:
+    """Weighted cross entropy to a peer's pseudo-labels over the pixels that it kept, mean over maps, a scalar
+    (inferred).
 
     Args:
-        logits: (B, 2, H, W) of cup and disc; label, kept: (B, 1, H, W). Pixels that are not kept have no gradient.
+        logits, maps, kept: (B, 2, H, W) of cup and disc. Pixels that are not kept have no gradient.
     """
-    entropy = F.binary_cross_entropy_with_logits(logits.float(), to_maps(label), reduction="none").mean(1, keepdim=True)
-    weight = class_weights(label, limit)[label] * kept
-    return (weight * entropy).sum() / weight.sum().clamp_min(1e-5)
+    entropy = F.binary_cross_entropy_with_logits(logits.float(), maps, reduction="none")
+    weight, pixels = class_weights(maps, limit) * kept, (0, 2, 3)
+    return ((weight * entropy).sum(pixels) / weight.sum(pixels).clamp_min(1e-5)).mean()
 
 
 # ---------------------------------------------------------------- method
@@ -226,15 +228,15 @@ class CrossDenoise(method.Method):
         return smallest(noise_tolerant(logits, target, c.power, c.q, c.balance), self.remembered)
 
     def pseudo(self, peer: str, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Pseudo-label and the pixels that are kept, each (B, 1, H, W), of target images."""
-        label, confidence = decided(self.ask(peer, image))
-        by_class = kept_by_class(label, confidence, self.alpha)
+        """Pseudo-labelled maps and the pixels that are kept, each (B, 2, H, W), of target images."""
+        maps, confidence = decided(self.ask(peer, image))
+        by_class = kept_by_class(maps, confidence, self.alpha)
         at_once = most_confident(confidence, by_class.float().mean().item())
-        cup = label == 2
+        cup = maps[:, 0] > 0
         if cup.any():
-            shares = [kept[cup].float().mean() for kept in (by_class, at_once)]
+            shares = [kept[:, 0][cup].float().mean() for kept in (by_class, at_once)]
             self.kept += torch.stack([*shares, torch.ones_like(shares[0])])
-        return label, by_class if self.config.threshold == "class" else at_once
+        return maps, by_class if self.config.threshold == "class" else at_once
 
     def count(self, chosen: dict[str, Tensor], noisy: Tensor) -> dict[str, Tensor]:
         """The clean share of both selections, to be logged; nothing is learnt from `noisy` (B,)."""
@@ -263,8 +265,8 @@ class CrossDenoise(method.Method):
         c, terms, draw = self.config, {}, self.rand(len(image), 3)
         logits = self.net(peer)(turned(image, draw)).float()
         if said is not None:
-            label, kept = (turned(part, draw) for part in said)
-            terms["cross"] = c.cross_weight * cross_loss(logits, label, kept, c.weight_limit)
+            maps, kept = (turned(part, draw) for part in said)
+            terms["cross"] = c.cross_weight * cross_loss(logits, maps, kept, c.weight_limit)
         maps = logits.sigmoid()
         if c.adv_weight > 0:
             terms["adv"] = c.adv_weight * generator_loss(self.critic(peer)(maps), "bce")
