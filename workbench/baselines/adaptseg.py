@@ -39,12 +39,12 @@ class Config(method.Config):
     critic_depth: Count = 2  # its layers before the last; 4 (paper) at paper scale
     critic_optimizer: Literal["adam", "sgd"] = "adam"  # (paper); sgd has momentum 0.99, decay 5e-4 (BEAL)
     critic_lr: Positive = 1e-3  # the discriminators' rate; 1e-4 (paper) at paper scale
-    lr: Positive = 2e-3  # Adam's rate; 1e-3 at paper scale (follow-up code)
+    lr: Positive = 1e-2  # Adam's rate; 1e-3 at paper scale (follow-up code)
     beta1: Fraction = 0.9  # Adam (paper)
     beta2: Fraction = 0.99  # Adam (paper)
 
 
-TINY = {"size": 64, "train": 96, "unlabelled": 40, "test": 40, "rho": 0.5, "batch": 8, "epochs": 10}
+TINY = {"size": 64, "train": 96, "unlabelled": 40, "test": 40, "rho": 0.5, "batch": 8, "epochs": 15}
 PAPER = {
     "size": 512, "train": 320, "unlabelled": 320, "test": 400, "rho": 0.5, "network": "deeplab", "critic_base": 64,
     "critic_depth": 4, "critic_lr": 1e-4, "lr": 1e-3, "epochs": 200, "batch": 8,

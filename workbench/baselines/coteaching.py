@@ -29,15 +29,15 @@ class Config(method.Config):
     channels: Count = 3  # of the image, from the data
     base: Count = 8  # the U-Net's first width, doubled twice (inferred)
     tau: Fraction = 0.5  # share of the labels that is dropped in the end: the share that is wrong (paper)
-    ramp: Count = 4  # E_k, epochs until tau is reached; 10 (paper) at paper scale
+    ramp: Count = 8  # E_k, epochs until tau is reached; 10 (paper) at paper scale
     rank: Literal["pixels", "all"] = "pixels"  # loss that ranks images: cross entropy (paper), or Dice with it
     balance: Weight = 1.0  # of the cross entropy beside the Dice loss (inferred)
-    lr: Positive = 2e-3  # Adam's rate; 1e-3 (paper) at paper scale
+    lr: Positive = 1e-2  # Adam's rate; 1e-3 (paper) at paper scale
     beta1: Fraction = 0.9  # Adam (follow-up code)
     beta2: Fraction = 0.99  # Adam (follow-up code)
 
 
-TINY = {"size": 64, "train": 96, "unlabelled": 40, "test": 40, "rho": 0.5, "batch": 8, "epochs": 10}
+TINY = {"size": 64, "train": 96, "unlabelled": 40, "test": 40, "rho": 0.5, "batch": 8, "epochs": 15}
 PAPER = {
     "size": 512, "train": 320, "unlabelled": 320, "test": 400, "rho": 0.5, "network": "deeplab", "lr": 1e-3,
     "ramp": 10, "epochs": 200, "batch": 8,

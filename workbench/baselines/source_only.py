@@ -33,12 +33,12 @@ class Config(method.Config):
     power: Positive = 1.0  # g of the noise-robust Dice loss; 1 is the Dice loss
     q: Fraction = 0.0  # of the generalised cross entropy; 0 is the cross entropy
     balance: Weight = 1.0  # of the cross entropy beside the Dice loss (inferred)
-    lr: Positive = 2e-3  # Adam's rate; 1e-3 at paper scale (follow-up code)
+    lr: Positive = 1e-2  # Adam's rate; 1e-3 at paper scale (follow-up code)
     beta1: Fraction = 0.9  # Adam (follow-up code)
     beta2: Fraction = 0.99  # Adam (follow-up code)
 
 
-TINY = {"size": 64, "train": 96, "unlabelled": 40, "test": 40, "rho": 0.5, "batch": 8, "epochs": 10}
+TINY = {"size": 64, "train": 96, "unlabelled": 40, "test": 40, "rho": 0.5, "batch": 8, "epochs": 15}
 PAPER = {
     "size": 512, "train": 320, "unlabelled": 320, "test": 400, "rho": 0.5, "network": "deeplab", "lr": 1e-3,
     "epochs": 200, "batch": 8,

@@ -41,11 +41,11 @@ class Config(method.Config):
     q: Fraction = 0.7  # of the generalised cross entropy; 0 is the cross entropy (inferred)
     balance: Weight = 1.0  # b, of the cross entropy beside the Dice loss (inferred)
     tau: Fraction = 0.5  # share of the labels that is dropped in the end, about the share that is wrong (inferred)
-    ramp: Count = 4  # E_k, epochs until tau is reached; paper scale 10 (inferred; co-teaching)
+    ramp: Count = 8  # E_k, epochs until tau is reached; paper scale 10 (inferred; co-teaching)
     rank: Literal["pixels", "all"] = "pixels"  # ranks images by GCE_q, or by L_nt, which favours large discs (inferred)
     selection: Literal["image", "pixel"] = "image"  # what is dropped; pixels are PyMIC's variant (inferred)
     exchange: bool = True  # each peer learns from what the other chose and labelled, not from its own (paper)
-    warm_up: Natural = 3  # epochs before cross learning on target images; paper scale 5 (inferred)
+    warm_up: Natural = 5  # epochs before cross learning on target images, as at paper scale (inferred)
     alpha_low: Fraction = 0.2  # share of each class's pixels that is kept just after the warm-up (inferred)
     alpha_high: Fraction = 0.5  # the same in the end (inferred)
     alpha_epochs: Count = 4  # epochs from the one to the other; paper scale 10 (inferred)
@@ -57,13 +57,13 @@ class Config(method.Config):
     critic_depth: Count = 2  # its layers before the last; 4 at paper scale (follow-up code)
     critic_optimizer: Literal["adam", "sgd"] = "adam"  # sgd has momentum 0.99, decay 5e-4 (follow-up code)
     critic_lr: Positive = 1e-3  # the discriminators' rate; 2.5e-5 at paper scale (follow-up code)
-    lr: Positive = 2e-3  # Adam's rate of the peers; 1e-3 at paper scale (follow-up code)
+    lr: Positive = 1e-2  # Adam's rate of the peers; 1e-3 at paper scale (follow-up code)
     beta1: Fraction = 0.9  # Adam (follow-up code)
     beta2: Fraction = 0.99  # Adam (follow-up code)
 
 
-TINY = {"size": 64, "train": 96, "unlabelled": 40, "test": 40, "rho": 0.5, "batch": 8, "epochs": 10}
-DEMO = {"epochs": 10, "batch": 8}
+TINY = {"size": 64, "train": 96, "unlabelled": 40, "test": 40, "rho": 0.5, "batch": 8, "epochs": 15}
+DEMO = {"train": 240, "unlabelled": 80, "test": 80, "epochs": 25, "batch": 8}
 PAPER = {
     "size": 512, "train": 320, "unlabelled": 320, "test": 400, "rho": 0.5, "network": "deeplab", "critic_base": 64,
     "critic_depth": 4, "critic_optimizer": "sgd", "critic_lr": 2.5e-5, "lr": 1e-3, "adv_weight": 0.01, "ramp": 10,
