@@ -127,6 +127,10 @@ def test_data_check_names_what_is_used_and_what_is_set_aside(root, tmp_path, cap
     assert {line.split()[1] for line in lines if not line.startswith("set")} == {"train", "valid", "test"}
     assert "nothing of that name" in refused(["data", "check", "smcgan", str(tmp_path / "nowhere")], capsys)
     assert "did you mean smcgan" in refused(["data", "check", "smcgam", str(folder)], capsys)
+    main(["data", "check", "smcgan", str(folder), "-p", "data_seed=1"])
+    other = capsys.readouterr().out.splitlines()
+    assert other[-1] == last and other != [*lines, last], "another seed splits otherwise"
+    assert "did you mean data_seed" in refused(["data", "check", "smcgan", str(folder), "-p", "dataseed=1"], capsys)
 
 
 # ---------------------------------------------------------------- claims

@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import AvoidSubcommands, Positional, UseAppendAction, arg
 
 from workbench import runs
+from workbench.config import parse
 from workbench.errors import WorkbenchError
 
 Pairs = Annotated[UseAppendAction[tuple[str, ...]], arg(name="p", aliases=["-p"], metavar="KEY=VALUE")]
@@ -165,19 +166,21 @@ def serve_dashboard(folder: Positional[Path | None] = None, port: int = 5006, sh
 
 
 @app.command(name="data")
-def check_data(action: Positional[Literal["check"]], name: Positional[str], root: Positional[Path]) -> None:
+def check_data(
+    action: Positional[Literal["check"]], name: Positional[str], root: Positional[Path], settings: Pairs = ()
+) -> None:
     """Check a folder of images for a method: what would be used, what set aside and why, and the ids of the cases.
 
     Args:
         action: check
         name: A method.
         root: The folder.
+        settings: A setting of the data, such as -p test=20; may be repeated.
     """
     from workbench import data
     from workbench.method import method_class
 
-    kind = method_class(name).data
-    for line in data.module(kind).check(root):
+    for line in data.check(method_class(name).data, root, **parse(settings)):
         print(line)
 
 
@@ -192,7 +195,6 @@ def examine() -> None:
 def values(name: str, pairs: tuple[str, ...], preset: str) -> dict:
     """The settings of the preset with those of the command line over them; all names and values checked."""
     from workbench import method, study
-    from workbench.config import parse
 
     chosen = method.preset(name, preset) | parse(pairs)
     extra = {"seeds", "arms"}  # parameters of notebooks that are no settings of a method

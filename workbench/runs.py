@@ -67,7 +67,7 @@ def replacing(path: Path, mode: str = "wb") -> Iterator[IO]:
 
 def write_json(path: Path, value: Any) -> None:
     with replacing(path, "w") as file:
-        json.dump(value, file, indent=1, sort_keys=True, allow_nan=False)
+        json.dump(value, file, indent=1, allow_nan=False)
 
 
 def read_json(path: Path) -> Any:

@@ -3,9 +3,10 @@
 import hashlib
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -91,3 +92,14 @@ def open_data(kind: str, **options: Any) -> Data:
     if chosen.root:
         return source.load(chosen.root, chosen)
     return getattr(source, chosen.source)(chosen)
+
+
+def check(kind: str, root: str | Path, **options: Any) -> Iterator[str]:
+    """What `open_data` would make of a folder with these options, line by line.
+
+    Raises:
+        as open_data.
+    """
+    source = module(kind)
+    (values,) = split(options, source.Options)
+    yield from source.check(root, source.Options(**values))
