@@ -161,7 +161,7 @@ def test_claims_trains_judges_and_writes_the_record(root, tmp_path, capfd):
     told = {verdict["claim"]: verdict["verdict"] for verdict in record["verdicts"]}
     assert {"beats grey replicated", "mask IoU above 0.8"} <= set(told)
     assert all(f"{verdict:<14}" in out and claim in out for claim, verdict in told.items())
-    assert "| smcgan | phantom | 1 | beats grey replicated |" in claims.markdown(tmp_path / "claims")
+    assert "| smcgan | beats grey replicated (fg_psnr) |" in claims.markdown(tmp_path / "claims")
 
 
 # ---------------------------------------------------------------- refusals

@@ -512,10 +512,13 @@ def test_a_file_of_records_that_is_none_is_refused_and_left(tmp_path):
 def test_the_table_of_the_readme(tmp_path):
     claims.keep(tmp_path / "smcgan.json", entry("phantom"))
     claims.keep(tmp_path / "smcgan.json", entry("samples", "undecided", interval=[None, None], difference=None, p=None))
-    head, rule, first, second = claims.markdown(tmp_path).splitlines()
-    assert {line.count("|") for line in (head, rule, first, second)} == {8}
-    assert first == "| smcgan | phantom | 2 | beats grey | **holds** | 1.23 [1.00, 1.50] fg_psnr | 0.012 |"
-    assert second == "| smcgan | samples | 2 | beats grey | **undecided** | n/a [n/a, n/a] fg_psnr | n/a |"
+    head, rule, row = claims.markdown(tmp_path).splitlines()
+    assert {line.count("|") for line in (head, rule, row)} == {6}
+    cells = "phantom: 1.23 [1.00, 1.50] | samples: n/a [n/a, n/a]"
+    assert row == f"| smcgan | beats grey (fg_psnr) | {cells} |  |"
+    claims.keep(tmp_path / "smcgan.json", entry("samples"))
+    both = "phantom: 1.23 [1.00, 1.50]<br>samples: 1.23 [1.00, 1.50]"
+    assert claims.markdown(tmp_path).splitlines()[2] == f"| smcgan | beats grey (fg_psnr) | {both} |  |  |"
 
 
 def test_the_readme_s_table_of_a_record_made_here(judged, tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 from workbench import compare, runs
 from workbench.errors import InvalidParameter, InvalidRun
 
+VERDICTS = ("holds", "undecided", "does not hold")  # in the order of the README's columns
 GROUPS = ("rivals", "floors", "ablations")  # what is compared where nothing else is asked for
 
 
@@ -90,21 +91,25 @@ def keep(path: Path, new: dict[str, Any]) -> None:
 
 
 def markdown(folder: Path) -> str:
-    """The README's table: one row a method and data set, with what must hold and whether it did."""
-    lines = ["| method | data | seeds | must hold | verdict | difference [95 % interval] | p |", "|---" * 7 + "|"]
+    """The README's table: a row for each claim that must hold, with the data it holds on, is undecided, or fails on."""
+    lines = ["| method | must hold | " + " | ".join(VERDICTS) + " |", "|---" * (2 + len(VERDICTS)) + "|"]
     for path in sorted(folder.glob("*.json")):
+        found: dict[str, dict[str, list[str]]] = {}
         for one in read(path):
             for verdict in (v for v in one["verdicts"] if v["kind"] == "must"):
-                lines.append(row(one, verdict))
+                cells = found.setdefault(f"{verdict['claim']} ({verdict['metric']})", {name: [] for name in VERDICTS})
+                cells[verdict["verdict"]].append(cell(one["data"], verdict))
+        lines += [
+            "| " + " | ".join([path.stem, claim, *map("<br>".join, cells.values())]) + " |"
+            for claim, cells in found.items()
+        ]
     return "\n".join(lines)
 
 
-def row(one: dict[str, Any], verdict: dict[str, Any]) -> str:
+def cell(data: str, verdict: dict[str, Any]) -> str:
+    """The data set with the difference and its interval."""
     low, high = (number(v) for v in verdict["interval"])
-    said = f"{number(verdict['difference'])} [{low}, {high}] {verdict['metric']}"
-    p = "n/a" if verdict["p"] is None else "< 0.001" if verdict["p"] < 0.001 else f"{verdict['p']:.3f}"
-    cells = (one["method"], one["data"], len(one["seeds"]), verdict["claim"], f"**{verdict['verdict']}**", said, p)
-    return "| " + " | ".join(map(str, cells)) + " |"
+    return f"{data}: {number(verdict['difference'])} [{low}, {high}]"
 
 
 def number(value: float | None) -> str:
