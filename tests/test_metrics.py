@@ -190,3 +190,45 @@ def test_autocast_changes_nothing():
     for name, value in scores.items():
         assert low[name].dtype == torch.float32
         assert torch.equal(low[name], value), name
+
+
+# ---------------------------------------------------------------- what needs all items
+
+
+def ranked(count=60, seed=0):
+    """Scores with ties and which items are positive."""
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.integers(0, 12, count) / 4.0).float(), torch.from_numpy(rng.random(count) < 0.3).float()
+
+
+def test_auc_is_the_share_of_pairs_in_the_right_order():
+    score, positive = ranked()
+    pairs = [
+        (score[i] > score[j]).item() + 0.5 * (score[i] == score[j]).item()
+        for i in range(len(score))
+        for j in range(len(score))
+        if positive[i] and not positive[j]
+    ]
+    parts = metrics.auc_parts(score, positive)
+    assert parts.nanmean().item() == pytest.approx(np.mean(pairs))
+    assert torch.equal(parts.isnan(), positive == 0)
+
+
+def test_average_precision_is_the_sum_over_the_steps_of_recall():
+    score, positive = ranked()
+    expected, recall = 0.0, 0.0
+    for level in score.unique().flip(0):
+        above = score >= level
+        now = (positive[above].sum() / positive.sum()).item()
+        expected += (now - recall) * positive[above].mean().item()
+        recall = now
+    parts = metrics.precision_parts(score, positive)
+    assert parts.nanmean().item() == pytest.approx(expected, rel=1e-5)
+    assert torch.equal(parts.isnan(), positive == 0)
+
+
+def test_a_side_that_is_missing_has_no_auc():
+    score, _ = ranked()
+    assert metrics.auc_parts(score, torch.ones(60)).isnan().all()
+    assert metrics.auc_parts(score, torch.zeros(60)).isnan().all()
+    assert metrics.precision_parts(score, torch.zeros(60)).isnan().all()

@@ -25,7 +25,8 @@ def test_every_record_is_whole():
             for metrics in record["arms"].values():
                 assert all(len(values) == len(record["seeds"]) for values in metrics.values())
             judged = {(v["claim"], v["kind"]) for v in record["verdicts"]}
-            assert judged == {(claim.text, claim.kind) for claim in module.CLAIMS}
+            asked = [claim for claim in module.CLAIMS if claim.kind == "must" or record["data"].startswith("phantom")]
+            assert {(claim.text, claim.kind) for claim in asked} <= judged
             assert record["command"].startswith(f"workbench claims {record['method']}")
 
 

@@ -1,6 +1,7 @@
 """A study from its arms to its verdicts: run folders found again, equal data, stages, failures, records, no names."""
 
 import contextlib
+import dataclasses
 import json
 import math
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -532,3 +533,35 @@ def test_no_seeds_or_workers_are_refused(change, tmp_path):
     values = {"seeds": 1, "jobs": 1} | change
     with pytest.raises(InvalidParameter, match="expected at least 1"):
         claims.judge("smcgan", options={}, budget={}, which=(), root=tmp_path, **values)
+
+
+# ---------------------------------------------------------------- what needs all items, folds
+
+
+def test_a_method_settles_on_validation_and_pools_the_test(tmp_path, monkeypatch):
+    cls, seen = method.method_class("colortable"), []
+
+    def settle(model, judged):
+        seen.extend(batch["image"].shape[0] for batch, prediction in judged if "color" in prediction)
+
+    monkeypatch.setattr(cls, "settle", settle)
+    monkeypatch.setattr(cls, "pooled", lambda model, found: {"rank": found["mae"].argsort().argsort().float()})
+    table = small(tmp_path, {"colortable": Arm("colortable")}).run().runs[0].scores()
+    assert sum(seen) == len(study.opened("anatomy", json.dumps(OPTIONS, sort_keys=True)).valid)
+    assert sorted(table["rank"]) == list(range(len(table)))
+
+
+def test_every_seed_tests_another_fold_where_none_is_chosen(monkeypatch):
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        folds: int = 5
+        fold: int = 0
+
+    monkeypatch.setattr(study.data, "module", lambda kind: type("source", (), {"Options": Options}))
+    assert [study.folded("any", {}, seed)["fold"] for seed in range(7)] == [0, 1, 2, 3, 4, 0, 1]
+    assert [study.folded("any", {"folds": 2}, seed)["fold"] for seed in range(3)] == [0, 1, 0]
+    assert study.folded("any", {"fold": 3}, 1) == {"fold": 3}
+
+
+def test_data_without_folds_are_the_same_for_all_seeds(tmp_path):
+    assert [one.options for one in small(tmp_path, seeds=(0, 3)).tasks()] == [OPTIONS] * 4

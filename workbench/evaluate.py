@@ -16,10 +16,11 @@ def assess(model: method.Method, source: data.Data) -> tuple[pd.DataFrame, dict[
     arrays: dict[str, list] = {}
     for given, prediction, values in fit.evaluate(model, source.test):
         for key, value in values.items():
-            scores.setdefault(key, []).append(value.float().cpu().numpy())
+            scores.setdefault(key, []).append(value.float().cpu())
         for key, value in ({k: given[k] for k in source.shown} | prediction).items():
             arrays.setdefault(key, []).append(encoded(key, value))
-    columns = {key: np.concatenate(parts) for key, parts in scores.items()}
+    found = {key: torch.cat(parts) for key, parts in scores.items()}
+    columns = {key: value.numpy() for key, value in (found | model.pooled(found)).items()}
     return pd.DataFrame(source.test.table | columns), {key: np.concatenate(parts) for key, parts in arrays.items()}
 
 

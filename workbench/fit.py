@@ -361,6 +361,7 @@ def evaluate(method: Method, cases: Dataset, batch: int = 16) -> Iterator[tuple[
 def validate(loop: Loop, valid: Dataset) -> dict[str, float]:
     """The mean validation scores as `valid/<metric>`; metrics that are not finite anywhere are left out."""
     method = loop.average.module if loop.average else loop.method
-    scores = [score for _, _, score in evaluate(method, valid)]
-    means = {f"valid/{key}": float(torch.cat([score[key] for score in scores]).nanmean()) for key in scores[0]}
+    parts = [score for _, _, score in evaluate(method, valid)]
+    scores = {key: torch.cat([part[key].float() for part in parts]) for key in parts[0]}
+    means = {f"valid/{key}": float(value.nanmean()) for key, value in (scores | method.pooled(scores)).items()}
     return {key: value for key, value in means.items() if np.isfinite(value)}

@@ -87,6 +87,16 @@ class Method(nn.Module):
         """Metrics by name, each (B,): one value an item."""
         raise TypeError(f"{type(self).__name__} does not say how it is scored: define score()")
 
+    def settle(self, judged: Iterator[tuple[Batch, Batch]]) -> None:
+        """Fix in buffers, when training is over, what depends on many items, such as a threshold.
+
+        Given are the batches of the validation split, never of the test, each with its prediction.
+        """
+
+    def pooled(self, scores: Batch) -> Batch:
+        """More metrics (N,) from the scores (N,) of all items of a split, such as an item's part of the AUC."""
+        return {}
+
 
 def names() -> dict[str, str]:
     """Every method and baseline by name, with the package that holds it; found, not registered, and not imported."""

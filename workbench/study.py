@@ -99,7 +99,7 @@ def settings(name: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict
     return tuple(dealt)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=8)
 def opened(kind: str, options: str) -> data.Data:
     """A data set, made once a process; options as JSON, so that they can be a key.
 
@@ -219,6 +219,7 @@ def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
     """Evaluate on the test cases and write scores, samples, weights and, last of all, `done`."""
     from safetensors.torch import save as serialize
 
+    model.settle((given, prediction) for given, prediction, _ in fit.evaluate(model, task.data.valid))
     table, arrays = evaluate.assess(model, task.data)
     runs.save(run.path / "scores.parquet", lambda file: table.to_parquet(file, index=False))
     for key, array in arrays.items():
@@ -271,7 +272,7 @@ class Study:
         """Every training, seed by seed, with the study's budget under each arm's own."""
         arms = {name: under(arm, self.budget) for name, arm in self.arms.items()}
         return [
-            Task(name, arm, self.kind, dict(self.options), seed, self.root)
+            Task(name, arm, self.kind, folded(self.kind, self.options, seed), seed, self.root)
             for seed in self.seeds
             for name, arm in arms.items()
         ]
@@ -350,6 +351,14 @@ class Study:
         claims = card(self.arms[self.main].method).CLAIMS
         named = lambda claim: {claim.arm or self.main, claim.other or self.main}  # noqa: E731
         return [claim.judge(self.scores, self.main) for claim in claims if named(claim) <= self.arms.keys()]
+
+
+def folded(kind: str, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The options for one seed: where the data are cut into folds and none is chosen, every seed tests another."""
+    group = data.module(kind).Options
+    if "fold" in options or not hasattr(group, "fold"):
+        return dict(options)
+    return {**options, "fold": seed % int(options.get("folds", group.folds))}
 
 
 def under(arm: Arm, budget: Mapping[str, Any]) -> Arm:
