@@ -271,6 +271,11 @@ def test_arms_of_a_method_are_those_of_its_file():
     assert list(study.arms_of("smcgan", ())) == ["smcgan"]
     everything = study.arms_of("smcgan", ("rivals", "floors", "ablations", "variants"))
     assert set(everything) >= {"smcgan", *module.RIVALS, *module.FLOORS, *module.ABLATIONS, "wgan-no_color"}
+    single = study.arms_of("smcgan", ("no_gan2", "floors", "wgan"))
+    assert set(single) == {"smcgan", "grey", "colortable", "wgan", "no_gan2"} and next(iter(single)) == "smcgan"
+    assert all(everything[key] == arm for key, arm in single.items())
+    with pytest.raises(InvalidParameter, match="did you mean wgan"):
+        study.arms_of("smcgan", ("wgam",))
     changed = study.arms_of("smcgan", ("rivals", "ablations"), change={"base": 4})
     assert changed["no_gan2"].config == changed["smcgan"].config | module.ABLATIONS["no_gan2"]
     assert changed["smcgan"].config["base"] == 4 and "base" not in changed["gan"].config

@@ -102,7 +102,7 @@ def judge_claims(
     p: Pairs = (),
     seeds: int = 5,
     root: Path | None = None,
-    arms: tuple[Literal["rivals", "floors", "ablations", "variants"], ...] = ("rivals", "floors", "ablations"),
+    arms: tuple[str, ...] = ("rivals", "floors", "ablations"),
     jobs: int = os.cpu_count() or 1,
     out: Path = Path("claims"),
     runs_folder: Annotated[Path | None, arg(name="runs")] = None,
@@ -114,7 +114,7 @@ def judge_claims(
         p: A setting of the data or the budget, such as -p source=samples; may be repeated.
         seeds: How many seeds, from 0.
         root: A folder of your own images instead.
-        arms: What to compare with.
+        arms: What to compare with: rivals, floors, ablations, variants (of the rivals), or single arms by name.
         jobs: Trainings at a time, each in its own process.
         out: The folder whose NAME.json gets the record.
         runs_folder: Where runs are kept; default $WORKBENCH_RUNS or ./runs.

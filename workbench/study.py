@@ -53,23 +53,31 @@ def arms_of(
 ) -> dict[str, Arm]:
     """The method, and as asked its rivals, floors, ablations and the rivals' variants, under their files' names.
 
-    Every arm gets its own settings of the preset; `change` is for the method and its ablations alone.
+    `which` holds groups and single arms, such as ("floors", "unet"). Every arm gets its own settings of the preset;
+    `change` is for the method and its ablations alone.
+
+    Raises:
+        InvalidParameter: an arm that the method is not compared with, with the nearest.
     """
     module = card(name)
 
     def own(arm: str) -> dict[str, Any]:
         return settings(arm, method.preset(arm, preset))[0]
 
-    main = own(name) | dict(change or {})
-    arms = {name: Arm(name, main)}
-    for kind, names in (("rivals", module.RIVALS), ("floors", module.FLOORS)):
-        arms |= {rival: Arm(rival, own(rival)) for rival in names if kind in which}
-    for rival in module.RIVALS if "variants" in which else ():
-        variants = getattr(method.module(rival), "ABLATIONS", {})
-        arms |= {f"{rival}-{key}": Arm(rival, own(rival) | more) for key, more in variants.items()}
-    if "ablations" in which:
-        arms |= {key: Arm(name, main | more) for key, more in module.ABLATIONS.items()}
-    return arms
+    main, variants = own(name) | dict(change or {}), {}
+    for rival in module.RIVALS:
+        more = getattr(method.module(rival), "ABLATIONS", {})
+        variants |= {f"{rival}-{key}": Arm(rival, own(rival) | own_change) for key, own_change in more.items()}
+    groups = {
+        "rivals": {rival: Arm(rival, own(rival)) for rival in module.RIVALS},
+        "floors": {floor: Arm(floor, own(floor)) for floor in module.FLOORS},
+        "variants": variants,
+        "ablations": {key: Arm(name, main | more) for key, more in module.ABLATIONS.items()},
+    }
+    known = {key: arm for group in groups.values() for key, arm in group.items()}
+    asked = set(named([word for word in which if word not in groups], known))
+    asked |= {key for group in which if group in groups for key in groups[group]}
+    return {name: Arm(name, main)} | {key: arm for key, arm in known.items() if key in asked}
 
 
 def card(name: str) -> ModuleType:
