@@ -6,7 +6,7 @@ from conftest import FLOAT32, small_data, small_method
 from torch import nn
 from torch.nn import functional as F
 
-from workbench import fit
+from workbench import data, fit
 from workbench.data import Cases
 from workbench.errors import InvalidParameter
 from workbench.losses.registration import dice_loss, local_ncc, one_hot, rho, smoothness
@@ -375,8 +375,6 @@ def test_settings_that_cannot_work_are_refused(field, value):
 
 
 def test_volumes_train_too():
-    from workbench import data
-
     source = data.open_data("anatomy3d", dims=3, size=16, train=4, valid=1, test=1)
     spec = {key: value for key, value in source.spec.items() if key in vars(ltnet.Config())}
     torch.manual_seed(0)
@@ -403,3 +401,12 @@ def test_a_few_steps_bring_the_atlas_nearer():
 def test_compose_and_cycle_speak_of_the_same_way():
     _, forth, _, back, _ = way(make(), batch_of())
     torch.testing.assert_close(compose(forth, back).norm(dim=1).flatten(1).mean(1), cycle_error(forth, back))
+
+
+def test_volumes_are_trained_with_the_default_budget():
+    """The memory layout of pictures is the default, and no layout of volumes."""
+    source = data.open_data("anatomy3d", dims=3, size=16, train=2, valid=1, test=1)
+    model = small_method("ltnet", dims=3, classes=source.spec["classes"])
+    assert fit.Budget().channels_last
+    fit.fit(model, source.train, fit.Budget(epochs=1, batch=2, valid_every=0, device="cpu"))
+    assert all(p.isfinite().all() for p in model.parameters())

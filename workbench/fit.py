@@ -173,7 +173,10 @@ class Loop:
     def __init__(self, method: Method, train: Dataset, budget: Budget, seed: int, folder: Path | None) -> None:
         self.device = find_device(budget.device)
         self.bf16 = find_precision(budget.precision, self.device) == "bf16"
-        self.method = method.to(self.device, **({"memory_format": torch.channels_last} if budget.channels_last else {}))
+        self.method = method.to(self.device)
+        if budget.channels_last:  # of pictures: Module.to would refuse a network for volumes
+            for weight in (weight for weight in method.parameters() if weight.ndim == 4):
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         self.train, self.budget, self.seed, self.folder = train, budget, seed, folder
         if world() > 1 and self.device.type == "cuda":
             torch.nn.SyncBatchNorm.convert_sync_batchnorm(method)
