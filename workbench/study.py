@@ -233,9 +233,8 @@ def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
     for key, array in arrays.items():
         runs.save(run.path / "samples" / f"{key}.npy", lambda file, array=array: np.save(file, array))
     cases = table[[name for name in table if name in compare.NOT_METRICS]].to_dict("records")
-    index = {"cases": cases, "arrays": sorted(arrays), "labels": dict(task.data.labels)}
-    index["unit"] = task.data.unit
-    runs.write_json(run.path / "samples" / "index.json", index)
+    told = {"labels": dict(task.data.labels), "unit": task.data.unit}
+    runs.write_json(run.path / "samples" / "index.json", {"cases": cases, "arrays": sorted(arrays)} | told)
     tensors = {k: v.contiguous() for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
     runs.save(run.path / "weights.safetensors", lambda file: file.write(serialize(tensors)))
     aside = [(hashlib.sha256(os.fsencode(name)).hexdigest()[:10], reason) for name, reason in task.data.aside]
