@@ -276,6 +276,8 @@ def test_arms_of_a_method_are_those_of_its_file():
     assert all(everything[key] == arm for key, arm in single.items())
     with pytest.raises(InvalidParameter, match="did you mean wgan"):
         study.arms_of("smcgan", ("wgam",))
+    with pytest.raises(InvalidParameter, match="did you mean ablations"):
+        study.arms_of("smcgan", ("ablation",))
     changed = study.arms_of("smcgan", ("rivals", "ablations"), change={"base": 4})
     assert changed["no_gan2"].config == changed["smcgan"].config | module.ABLATIONS["no_gan2"]
     assert changed["smcgan"].config["base"] == 4 and "base" not in changed["gan"].config

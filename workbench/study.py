@@ -33,8 +33,7 @@ class Arm:
     """One side of a comparison: a method, the settings that differ from its defaults, and perhaps the stage before it.
 
     `before` is trained first, as a run of its own that arms with the same stage share; from its weights those whose
-    names begin with one of `take` (`"encoder"`) are copied. `data` replaces options of the study's data for this arm
-    alone.
+    names begin with one of `take` (`"encoder"`) are copied. `data` replaces options of the data for this arm alone.
     """
 
     method: str
@@ -66,8 +65,8 @@ def arms_of(
 
     main, variants = own(name) | dict(change or {}), {}
     for rival in module.RIVALS:
-        more = getattr(method.module(rival), "ABLATIONS", {})
-        variants |= {f"{rival}-{key}": Arm(rival, own(rival) | own_change) for key, own_change in more.items()}
+        changes = getattr(method.module(rival), "ABLATIONS", {})
+        variants |= {f"{rival}-{key}": Arm(rival, own(rival) | more) for key, more in changes.items()}
     groups = {
         "rivals": {rival: Arm(rival, own(rival)) for rival in module.RIVALS},
         "floors": {floor: Arm(floor, own(floor)) for floor in module.FLOORS},
@@ -75,8 +74,10 @@ def arms_of(
         "ablations": {key: Arm(name, main | more) for key, more in module.ABLATIONS.items()},
     }
     known = {key: arm for group in groups.values() for key, arm in group.items()}
-    asked = set(named([word for word in which if word not in groups], known))
-    asked |= {key for group in which if group in groups for key in groups[group]}
+    for word in which:
+        if word not in groups and word not in known:
+            raise unknown("arm", word, [*groups, *known])
+    asked = {key for word in which for key in groups.get(word, (word,))}
     return {name: Arm(name, main)} | {key: arm for key, arm in known.items() if key in asked}
 
 
@@ -93,8 +94,7 @@ def card(name: str) -> ModuleType:
 
 
 def settings(name: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Settings dealt out to the method's Config, the Budget and the data's Options; a shared name goes to each that
-    has it.
+    """Settings dealt out to the method's Config, the Budget and the data's Options; a shared name goes to each.
 
     Raises:
         InvalidParameter: an unknown name, a wrong type or a value out of range.
