@@ -220,6 +220,21 @@ def test_a_claim_may_be_about_another_arm():
     assert verdict(Claim("a beats c", "iou", "c"), values) == "does not hold"
 
 
+@pytest.mark.parametrize(("first", "second", "expected"), [(1, 3, "holds"), (3, 1, "does not hold")])
+def test_a_claim_may_be_about_the_spread_over_cases(first, second, expected):
+    """The narrower arm has the smaller spread, wherever its mean is."""
+    offsets = np.linspace(-1, 1, 40)
+    noise = np.random.default_rng(0).normal(scale=0.01, size=(2, 5, 40))
+    values = {
+        name: (mean + width * offsets + noise[number]).tolist()
+        for number, (name, mean, width) in enumerate([("ours", 50, first), ("rival", 10, second)])
+    }
+    scores = long(values, "dice")
+    verdict = Claim("spreads less", "dice", "rival", spread=True).judge(scores, "ours")
+    assert (verdict["verdict"], verdict["metric"]) == (expected, "spread of dice")
+    assert verdict["difference"] == pytest.approx((first - second) * np.abs(offsets).mean(), abs=0.02)
+
+
 def test_a_verdict_tells_everything():
     claim = Claim("beats b", "mae", "b", 0.5, "reported")
     told = claim.judge(long({"a": LOW, "b": HIGH}, "mae"), "a")

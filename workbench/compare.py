@@ -38,7 +38,8 @@ class Claim:
 
     The margin has the metric's unit; below 0 it is a tolerance. Without `other` the metric itself is to exceed it.
     `kind` is `must` for what has to hold, `reported` for what is shown however it turns out. `arm` names the arm that
-    is judged where it is not the method itself, such as an ablation.
+    is judged where it is not the method itself, such as an ablation. With `spread` it is the metric's spread over the
+    cases that is to be smaller, see `deviations`.
     """
 
     text: str
@@ -47,19 +48,23 @@ class Claim:
     margin: float = 0.0
     kind: Literal["must", "reported"] = "must"
     arm: str | None = None
+    spread: bool = False
 
     def judge(self, scores: pd.DataFrame, arm: str) -> dict[str, Any]:
         """`holds` where the whole 95 % interval is beyond the margin, `does not hold` where none is, or `undecided`."""
         arm = self.arm or arm
+        if self.spread:
+            scores = deviations(scores, self.metric)
         if self.other is None:
             constant = scores[scores["arm"] == arm].assign(arm="", **{self.metric: 0.0})
             scores = pd.concat([scores[scores["arm"] == arm], constant])
         difference = paired(scores, arm, self.other or "", self.metric)
-        sign = better(self.metric) if self.other is not None else 1
+        sign = 1 if self.other is None else -1 if self.spread else better(self.metric)
         low, high = sorted((sign * difference.low - self.margin, sign * difference.high - self.margin))
         verdict = "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
         values = {"difference": difference.mean, "interval": [difference.low, difference.high], "p": difference.p}
-        asked = {"claim": self.text, "kind": self.kind, "metric": self.metric, "margin": self.margin}
+        metric = f"spread of {self.metric}" if self.spread else self.metric
+        asked = {"claim": self.text, "kind": self.kind, "metric": metric, "margin": self.margin}
         return asked | {"verdict": verdict, **values}
 
 
@@ -87,6 +92,15 @@ def better(metric: str) -> int:
 def per_seed(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Mean over cases: one row an arm, one column a seed."""
     return scores.pivot_table(index="arm", columns="seed", values=metric, aggfunc="mean", sort=False)
+
+
+def deviations(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The scores with each case's distance from its run's median in place of the metric.
+
+    Their means compare the spread of two arms over the cases, robustly (Brown and Forsythe, 1974).
+    """
+    middle = scores.groupby(["arm", "seed"])[metric].transform("median")
+    return scores.assign(**{metric: (scores[metric] - middle).abs()})
 
 
 def table(scores: pd.DataFrame, layout: Sequence[tuple[str, str]]) -> pd.DataFrame:
