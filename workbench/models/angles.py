@@ -25,19 +25,15 @@ RADII = (5, 10, 20)  # of the detection rates, source pixels (card)
 class PyramidPooling(nn.Module):
     """(B, C, H, W) -> the same shape: averages over grids of the given sizes laid beside the features and joined.
 
-    Source: Zhao et al., arXiv 1612.01105; each grid gets C / 4 channels (inferred). Grids carry a bias and no norm: a
-    norm of single values would erase them.
+    Source: Zhao et al., arXiv 1612.01105; each grid gets C / 4 channels and nothing is normalised (inferred): a norm
+    would erase single values.
     """
 
     def __init__(self, width: int, bins: Sequence[int]) -> None:
         super().__init__()
         self.bins, part = tuple(bins), max(1, width // 4)
         self.parts = nn.ModuleList(nn.Sequential(nn.Conv2d(width, part, 1), nn.LeakyReLU(0.01)) for _ in bins)
-        self.join = nn.Sequential(
-            nn.Conv2d(width + part * len(self.bins), width, 1, bias=False),
-            nn.InstanceNorm2d(width, affine=True),
-            nn.LeakyReLU(0.01),
-        )
+        self.join = nn.Sequential(nn.Conv2d(width + part * len(self.bins), width, 1), nn.LeakyReLU(0.01))
 
     def forward(self, features: Tensor) -> Tensor:
         pooled = [part(F.adaptive_avg_pool2d(features, bins)) for bins, part in zip(self.bins, self.parts, strict=True)]

@@ -9,9 +9,11 @@ import torch
 
 from workbench.config import Config, Count, Natural, Side
 from workbench.data import Cases, Data
+from workbench.errors import InvalidParameter
 
 Point = tuple[float, float]  # (x, y) in pixels, of the centre of the first one
 SIDES = ("left", "right")
+LEAST = 32  # side of a half, pixels: networks halve it four times, and one pixel has no neighbours
 SHOWN = ("image", "spur", "known", "closed", "scale", "mirrored")
 
 
@@ -24,6 +26,11 @@ class Options(Config):
     valid: Count = 48  # halves for choosing settings and the threshold, of other patients (inferred)
     test: Count = 100  # halves to test on, of other patients (card: the claim as an experiment)
     data_seed: Natural = 0  # which phantoms are drawn; how the patients of a folder are dealt
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size < LEAST:
+            raise InvalidParameter("size", f"at least {LEAST} pixels", str(self.size), "an angle is not seen in less")
 
 
 DEFAULT = Options()
