@@ -280,6 +280,14 @@ def test_networks_are_trained_separately(side, other):
         assert any(p.grad.any() for p in getattr(model, side).parameters() if p.grad is not None)
 
 
+def test_localizer_alone_becomes_what_it_becomes_beside_the_classifier():
+    """So that an ablation of one network needs no training of the other."""
+    train = small_data("asoct").train
+    both, alone = (fit.fit(small_method("ascoct", task=task), train, FLOAT32) for task in ("both", "localization"))
+    weights = both.localizer.state_dict()
+    assert all(torch.equal(weights[key], value) for key, value in alone.localizer.state_dict().items())
+
+
 def test_rates_are_those_of_their_networks():
     sides = small_method("ascoct", classifier_lr=1e-4, localizer_lr=1e-3).optimizers()
     assert {name: one.param_groups[0]["lr"] for name, one in sides.items()} == {"classifier": 1e-4, "localizer": 1e-3}
@@ -698,6 +706,6 @@ def test_settings_are_those_of_the_card():
     tiny, paper = ascoct.Config(), ascoct.PAPER
     assert (tiny.sigma, tiny.kappa, tiny.beta, tiny.radius, tiny.ppm) == (3.0, 50.0, 4, 3, 3)
     assert (tiny.gamma, tiny.alpha, tiny.pos_weight, tiny.dropout) == (2.0, 0.75, 4.0, 0.5)
-    assert (tiny.classifier_lr, tiny.localizer_lr) == (2e-3, 2e-3) and WIDTHS == (8, 16, 32, 64)
+    assert (tiny.classifier_lr, tiny.localizer_lr) == (2e-3, 5e-3) and WIDTHS == (8, 16, 32, 64)
     assert (paper["classifier_lr"], paper["localizer_lr"], paper["view"], paper["crop"]) == (1e-4, 1e-3, 256, 224)
     assert paper["sigma"] / paper["size"] == 10 / 256

@@ -38,7 +38,7 @@ class Config(method.Config):
     flip: bool = True  # mirror half of the training images, spurs as x -> W - 1 - x (code)
     noise: Fraction = 0.3 / 255  # half the range of what is added to the localizer's training images (code)
     classifier_lr: Positive = 2e-3  # Adam's rate, as the rivals'; paper scale 1e-4 (code)
-    localizer_lr: Positive = 2e-3  # Adam's rate, as the rivals'; paper scale 1e-4 (code)
+    localizer_lr: Positive = 5e-3  # Adam's rate, as the rivals'; paper scale 1e-4 (code)
 
     def __post_init__(self) -> None:
         super().__post_init__()

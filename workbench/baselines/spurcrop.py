@@ -52,7 +52,7 @@ class Config(method.Config):
     radius: Natural = 3  # of the window that is decoded, pixels, as its rival's
     turn: Weight = 10.0  # largest random turn of training images, degrees, as its rival's
     classifier_lr: Positive = 2e-3  # Adam's rate, as its rival's; paper scale 1e-4 (inferred)
-    localizer_lr: Positive = 2e-3  # Adam's rate, as its rival's; paper scale 1e-3 (inferred)
+    localizer_lr: Positive = 5e-3  # Adam's rate, as its rival's; paper scale 1e-3 (inferred)
 
 
 PAPER = {
