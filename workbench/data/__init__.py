@@ -34,7 +34,7 @@ class Cases:
 
     def __getitems__(self, items: Sequence[int]) -> dict[str, Tensor]:
         index = torch.as_tensor(items)
-        taken = {key: tensor[index] for key, tensor in self.tensors.items()}
+        taken = {key: tensor.index_select(0, index) for key, tensor in self.tensors.items()}
         return {key: t.float().div_(255) if t.dtype == torch.uint8 else t for key, t in taken.items()}
 
 

@@ -369,7 +369,7 @@ class Comparison:
         choice = pn.Row(
             frame.muted("Metric"), self.cases.metric, self.pair, margin=(8, 12, 4, 12), styles={"gap": "6px"}
         )
-        styles = frame.CARD | {"max-height": "max(680px, calc(100vh - 152px))"}  # the scatter plot in sight
+        styles = frame.CARD | {"max-height": "max(730px, calc(100vh - 152px))"}  # the scatter plot in sight
         look = {"styles": styles, "width": 370, "sizing_mode": "stretch_height", "margin": (0, 16, 0, 0)}
         side = pn.Column(choice, self.cases.keys, **look)
         pn.state.onload(lambda: side.extend([self.cases.table, self.points.plate]))
