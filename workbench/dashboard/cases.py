@@ -16,7 +16,7 @@ from workbench.errors import InvalidRun
 from workbench.runs import Run
 from workbench.views import curves
 
-PREFERRED = ("fg_psnr", "dice", "psnr", "ciede2000")
+PREFERRED = ("fg_psnr", "dice", "ed", "psnr", "ciede2000")
 
 
 class Keys(ReactiveHTML):

@@ -24,7 +24,7 @@ REMEDY = "run it again, or delete the folder"
 PICTURES = ("image", "target", "color")  # the arrays that may have a last axis of three colours
 UNITS = {
     "psnr": "dB", "fg_psnr": "dB", "ciede2000": "ΔE00", "hd95": "mm", "hausdorff": "mm", "centroid": "mm",
-    "epe": "voxels", "cycle": "voxels",
+    "epe": "voxels", "cycle": "voxels", "ed": "px",
 }  # fmt: skip
 NAMES = {
     "psnr": "PSNR",
@@ -45,6 +45,9 @@ NAMES = {
     "folds": "Folds",
     "overlap_distance": "Overlap distance",
     "selected_clean": "Selected clean",
+    "ed": "Euclidean distance",
+    "auc": "AUC",
+    "f1": "F1",
 }
 SHORT = {
     "Foreground": "fg",
@@ -53,6 +56,7 @@ SHORT = {
     "True positive fraction": "TPF",
     "Hausdorff distance": "Hausdorff",
     "Cup/disc ratio error": "CDR error",
+    "Euclidean distance": "Distance",
 }
 
 
@@ -158,6 +162,7 @@ def check(run: "Run", needs: Mapping[str, "Axes"]) -> None:
 
     All arrays must have the size of the label maps, or of the grey pictures where there are none: (H, W), or a volume's
     (X, Y, Z). A picture may add an axis of three colours; where it need not, a volume of the same size is a volume.
+    Arrays of one or two axes are no pictures but numbers, whose shape the view itself checks.
     """
     if not isinstance(run.arm, str) or not isinstance(run.seed, int):
         raise InvalidRun(run.path / "config.json", "an arm and a whole seed", f"{run.arm!r}, {run.seed!r}", REMEDY)
@@ -165,10 +170,12 @@ def check(run: "Run", needs: Mapping[str, "Axes"]) -> None:
     sizes = {}
     for name, axes in needs.items():
         array, allowed = run.samples.array(name), axes if isinstance(axes, tuple) else (axes,)
-        if array.ndim not in allowed or array.dtype != "uint8":
-            expected = f"{' or '.join(map(str, allowed))} axes of uint8"
+        kind = "uint8" if max(allowed) > 2 else "float32"
+        if array.ndim not in allowed or array.dtype != kind:
+            expected = f"{' or '.join(map(str, allowed))} axes of {kind}"
             raise InvalidRun(run.samples.path / f"{name}.npy", expected, f"{array.shape} of {array.dtype}", REMEDY)
-        sizes[name] = array.shape[1:]
+        if kind == "uint8":
+            sizes[name] = array.shape[1:]
     plain = min(sizes.values(), key=len, default=())
     fits = {plain: sizes, (*plain, 3): PICTURES}
     if not all(name in fits.get(size, ()) for name, size in sizes.items()):
