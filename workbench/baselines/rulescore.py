@@ -1,7 +1,7 @@
 """Rule score: a logistic regression on what hand-written rules measure at a traced node.
 
-The brightness along the path, dark gaps, turns, the distance to the nearest other path, crossings, detached parts,
-long edges, branch angles, multifurcations and jumps of the type are what a proofreader's checklist holds. What a network
+The brightness along the path, dark gaps, turns, the distance to the nearest other path, crossings, detached parts, long
+edges, branch angles, multifurcations and jumps of the type are what a proofreader's checklist holds. What a network
 gains above this is what it sees in the image beside the path.
 
 Source: the kinds of rules are those of SWC_Quality_Control (SEU-ALLEN), extended by brightness and gaps; their weights,

@@ -5,14 +5,14 @@ branch is close. Instead of judging a whole tree, a small 3-D network sees a cub
 the trace drawn into it, and says whether tracing goes wrong there. Scores are smoothed along the tree, and connected
 runs above a threshold are alerts that tell a proofreader where to look.
 
-Source: Lu, Zhao, Xie, Ma, Liu, Zheng: Quality Control of Neuron Reconstruction Based on Deep Learning, arXiv 2003.08556,
-of which the task (every node a binary classification) and five-fold cross validation are known here; there is no code.
-A reconstruction. Inferred: everything else, that is the second channel with the trace, patch sizes and percentiles, the
-network, the loss and both readings of the label, smoothing, and the false-alert rate fixed on validation neurons of the
-training folds. Published: 74.7 % of the errors detected at 1.4 % false alerts, over an unknown denominator and on data
-that are not public, so no number here is comparable. Detection counts an error once, however many alerts are near.
-Known faults: of the phantoms' errors only the four injected kinds are known to the network, so what it says of others is
-not tested.
+Source: Lu, Zhao, Xie, Ma, Liu, Zheng: Quality Control of Neuron Reconstruction Based on Deep Learning, arXiv
+2003.08556, of which the task (every node a binary classification) and five-fold cross validation are known here; there
+is no code. A reconstruction. Inferred: everything else, that is the second channel with the trace, patch sizes and
+percentiles, the network, the loss and both readings of the label, smoothing, and the false-alert rate fixed on
+validation neurons of the training folds. Published: 74.7 % of the errors detected at 1.4 % false alerts, over an
+unknown denominator and on data that are not public, so no number here is comparable. Detection counts an error once,
+however many alerts are near. Known faults: of the phantoms' errors only the four injected kinds are known to the
+network, so what it says of others is not tested.
 """
 
 from collections.abc import Iterator
@@ -56,9 +56,9 @@ class Config(method.Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.patch * self.scales > self.box:
-            remedy = f"set box={self.patch * self.scales} for the data"
-            raise InvalidParameter("patch times scales", f"at most box={self.box}", f"{self.patch * self.scales}", remedy)
+        side = self.patch * self.scales
+        if side > self.box:
+            raise InvalidParameter("patch times scales", f"at most box={self.box}", str(side), f"set box={side} too")
 
 
 TINY = {"epochs": 6, "batch": 32, "schedule": "cosine", "valid_every": 2, "channels_last": False}
@@ -89,7 +89,12 @@ CLAIMS = (
         for other in (*(name for name in ABLATIONS if name != "image_only"), *RIVALS, *FLOORS)
     ),
     *(
-        Claim(f"at a false-alert rate fixed in advance, detects more errors than {other}", "detected", other, kind="reported")
+        Claim(
+            f"detects more errors than {other} at the rate of false alerts fixed before",
+            "detected",
+            other,
+            kind="reported",
+        )
         for other in ("image_only", "trace_only", "mip", *RIVALS, *FLOORS)
     ),
     Claim("detects more wrong jumps than the image alone", "detected_jump", "image_only", kind="reported"),
@@ -141,7 +146,7 @@ class NeuronQC(method.Method):
     def cubes(self, batch: Batch, chosen: Tensor) -> Tensor:
         """Network input (P, C, S, S, S) of the nodes with these places (P,) among all B V N."""
         c, stack, nodes = self.config, batch["stack"], batch["nodes"]
-        (versions, count), item = nodes.shape[1:3], chosen // nodes.shape[2]
+        versions, item = nodes.shape[1], chosen // nodes.shape[2]
         spacing = batch["spacing"].repeat_interleave(versions, 0)
         points = nodes.flatten(0, 2)[chosen]
         cube = stacks.cubes(stack.flatten(0, 1), item, points, spacing, c.patch * c.scales)

@@ -14,7 +14,7 @@ def voxels(points: Tensor) -> Tensor:
 
 
 def cubes(stack: Tensor, item: Tensor, points: Tensor, spacing: Tensor, side: int) -> Tensor:
-    """Cubes (P, 2, side, side, side) of stack (B, 2, Z, Y, X) around points (P, 3) in voxels, z, y, x, of its items (P,).
+    """Cubes (P, 2, side, side, side) of stack (B, 2, Z, Y, X) around points (P, 3), z, y, x in voxels, of items (P,).
 
     A step in a cube is the shortest side of a voxel along every axis, by `spacing` (B, 3), and takes the nearest voxel:
     nothing is interpolated. The point is at place side // 2. Beyond the stack the image, channel 0, goes on as at its

@@ -44,7 +44,7 @@ def threshold_of(judged: Iterable[tuple[dict[str, Tensor], dict[str, Tensor]]], 
 
 
 def outcome(probability: Tensor, batch: dict[str, Tensor], rounds: int, threshold: Tensor) -> dict[str, Tensor]:
-    """What is predicted: `score` (B, V, N), smoothed, and `mask` (B, 1, N), the alerts of the trace to judge, 0 or 1."""
+    """What is predicted: `score` (B, V, N), smoothed, and `mask` (B, 1, N), alerts of the trace to judge, 0 or 1."""
     score = smoothed(probability, batch["parent"], rounds)
     return {"score": score, "mask": (score[:, :1] > threshold).float()}
 
@@ -69,8 +69,8 @@ def scores(batch: dict[str, Tensor], prediction: dict[str, Tensor], threshold: T
     ap, auroc: over the nodes of a neuron, of the onset labels; ap_branch: of the branch labels. detected: share of
     errors with an alert within the tolerance, however many alerts there are; also by kind. false_alerts: alerts over
     right nodes, those that are 0 in the onset labels; false_alerts_gold: the same on the gold control, and gold_margin
-    the first less the second. false_runs: connected runs of alerts that touch neither an error nor a wrong node, for 100
-    right nodes.
+    the first less the second. false_runs: connected runs of alerts that touch neither an error nor a wrong node, for
+    100 right nodes.
     """
     score, alert = prediction["score"].float(), prediction["score"] > threshold
     right = batch["onset"] == 0

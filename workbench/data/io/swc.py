@@ -1,7 +1,7 @@
 """Traced neurons as SWC files: read and checked line by line, resampled to even steps, written back with alerts.
 
-A row is `id type x y z radius parent`, parent -1 for a root. Blanks, tabs, commas or semicolons part the cells; `#` begins
-a comment, anywhere; a line of column names, a byte-order mark and further columns are taken as they come.
+A row is `id type x y z radius parent`, parent -1 for a root. Blanks, tabs, commas or semicolons part the cells; `#`
+begins a comment, anywhere; a line of column names, a byte-order mark and further columns are taken as they come.
 """
 
 import csv
@@ -33,9 +33,9 @@ REMEDY = "correct these lines, or export the trace again"
 class Tree:
     """A traced forest, every parent before its children.
 
-    `points` (N, 3) float64 are x, y, z and `radius` (N,) as the file has them; `kind` (N,) the type column; `parent` (N,)
-    the place of each parent in these arrays, -1 for a root; `ids` (N,) and `lines` (N,) those of the file; `extra` the
-    text of further columns of each node. `remarks` name what is odd and yet legal.
+    `points` (N, 3) float64 are x, y, z and `radius` (N,) as the file has them; `kind` (N,) the type column; `parent`
+    (N,) the place of each parent in these arrays, -1 for a root; `ids` (N,) and `lines` (N,) those of the file; `extra`
+    the text of further columns of each node. `remarks` name what is odd and yet legal.
     """
 
     points: np.ndarray
@@ -56,7 +56,12 @@ def tree_of(points: np.ndarray, parent: np.ndarray, radius: float = 1.0, kind: i
     count = len(points)
     ids = np.arange(1, count + 1)
     return Tree(
-        np.asarray(points, float), np.asarray(parent, int), np.full(count, float(radius)), np.full(count, kind), ids, ids
+        np.asarray(points, float),
+        np.asarray(parent, int),
+        np.full(count, float(radius)),
+        np.full(count, kind),
+        ids,
+        ids,
     )
 
 
@@ -83,7 +88,8 @@ def read_swc(path: str | os.PathLike) -> Tree:
     A radius of 0, several roots and nodes on the place of their parent are legal and noted in `remarks`.
 
     Raises:
-        InvalidImage: no SWC text, a row of other cells, an id used twice, a parent that is not there, a cycle, no root, a
+        InvalidImage: no SWC text, a row of other cells, an id used twice, a parent that is not there, a cycle, no root,
+        a
             negative radius or numbers that are not finite: each with its line.
     """
     path = Path(path)

@@ -1,9 +1,9 @@
 """Traced neurons in image stacks: every node of a trace is to be judged, right or wrong.
 
-`phantom()` draws branching fibres and puts errors into the trace of one; `load(root)` reads stacks with SWC traces. Both
-return `Data`. An item of validation and test is a whole neuron, with V versions of stack and trace: the trace to judge,
-and where there is one the gold control (a correct trace, re-noised and sampled anew). A training item is a cube about
-one node in the same form, V = N = 1. Nodes are padded to the largest number N, events to E.
+`phantom()` draws branching fibres and puts errors into the trace of one; `load(root)` reads stacks with SWC traces.
+Both return `Data`. An item of validation and test is a whole neuron, with V versions of stack and trace: the trace to
+judge, and where there is one the gold control (a correct trace, re-noised and sampled anew). A training item is a cube
+about one node in the same form, V = N = 1. Nodes are padded to the largest number N, events to E.
 
     stack      (B, V, 2, Z, Y, X)  uint8: the image, and the trace drawn as a tube, 0 or 255
     nodes      (B, V, N, 3)        z, y, x in voxels

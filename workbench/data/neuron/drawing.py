@@ -39,10 +39,8 @@ def stamped(
         yield kept, np.ravel_multi_index(tuple(voxel[kept].T), tuple(sides)), distance[kept]
 
 
-def tube(
-    points: np.ndarray, parent: np.ndarray, sides: Sequence[int], ratio: np.ndarray, radius: float
-) -> np.ndarray:
-    """(Z, Y, X) bool: the voxels whose middle is within `radius` of the trace of points (N, 3) x, y, z, finest voxels."""
+def tube(points: np.ndarray, parent: np.ndarray, sides: Sequence[int], ratio: np.ndarray, radius: float) -> np.ndarray:
+    """(Z, Y, X) bool: the voxels whose middle is within `radius` of the trace, points (N, 3) in finest voxels."""
     drawn = np.zeros(int(np.prod(sides)), bool)
     at, _ = samples(points, parent)
     for _, voxel, _ in stamped(at, sides, ratio, radius):

@@ -1,7 +1,7 @@
 """Errors put into a correct trace: a jump to another fibre, an overshoot, a missed branch, a spurious branch.
 
-Everything is in finest voxels, and traces are finely sampled, about one node a voxel; they are resampled afterwards as a
-whole, so that what is wrong has the same spacing and jitter as what is right.
+Everything is in finest voxels, and traces are finely sampled, about one node a voxel; they are resampled afterwards as
+a whole, so that what is wrong has the same spacing and jitter as what is right.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ TRIES = 30
 class Surroundings:
     """What there is beside the trace: other fibres (points, parent) to jump to, where signal is (Z, Y, X) bool.
 
-    `unit` scales the lengths of wrong paths; `apart` is the least distance between two events; `ratio` (3,) the sides of
-    a voxel along z, y, x.
+    `unit` scales the lengths of wrong paths; `apart` is the least distance between two events; `ratio` (3,) the sides
+    of a voxel along z, y, x.
     """
 
     others: Sequence[tuple[np.ndarray, np.ndarray]]
@@ -50,8 +50,8 @@ class Surroundings:
 def injected(rng: np.random.Generator, draft: Draft, around: Surroundings, count: int, turn: int) -> Draft:
     """The trace with up to `count` errors, none near another.
 
-    Traces of successive `turn` take the kinds in turn, so that all are equally frequent; where one finds no place another
-    takes it.
+    Traces of successive `turn` take the kinds in turn, so that all are equally frequent; where one finds no place
+    another takes it.
     """
     first = turn * count + turn // 2
     kinds = [(first + place) % len(KINDS) for place in range(count)]

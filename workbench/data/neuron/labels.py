@@ -8,8 +8,7 @@ from scipy.spatial import cKDTree
 
 from workbench.data.io.swc import child_counts
 from workbench.data.neuron.drawing import samples
-
-KINDS = ("jump", "overshoot", "missed", "spurious")  # of errors, numbered from 1
+from workbench.models.tracing import KINDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,9 +60,9 @@ def firsts(draft: Draft) -> list[int]:
 def labelled(draft: Draft, near: int, band: int) -> tuple[np.ndarray, np.ndarray, list[int]]:
     """Labels (N,) float32 of both readings, 1 wrong, 0 right, -1 to be left out, and the first node of each event.
 
-    onset: 1 within `near` steps along the tree of where an event begins; left out are the next `band` steps and the rest
-    of a wrong branch, which is neither right nor a beginning. branch: 1 on all of a wrong branch, and within `near` steps
-    of a missed one; left out are the `band` right nodes beside them.
+    onset: 1 within `near` steps along the tree of where an event begins; left out are the next `band` steps and the
+    rest of a wrong branch, which is neither right nor a beginning. branch: 1 on all of a wrong branch, and within
+    `near` steps of a missed one; left out are the `band` right nodes beside them.
     """
     first = firsts(draft)
     begun, missed = np.zeros(len(draft.parent), bool), np.zeros(len(draft.parent), bool)
@@ -111,7 +110,9 @@ def compared(
     return Draft(points, parent, wrong, tuple(events))
 
 
-def off(points: np.ndarray, parent: np.ndarray, other: np.ndarray, other_parent: np.ndarray, apart: float) -> np.ndarray:
+def off(
+    points: np.ndarray, parent: np.ndarray, other: np.ndarray, other_parent: np.ndarray, apart: float
+) -> np.ndarray:
     """The nodes (N,) bool that lie further than `apart` from every edge of the other tree."""
     return cKDTree(samples(other, other_parent)[0]).query(points)[0] > apart
 

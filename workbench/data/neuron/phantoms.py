@@ -9,7 +9,16 @@ from workbench.data import Data
 from workbench.data.io.swc import resampled, tree_of
 from workbench.data.neuron.cases import DEFAULTS, Neuron, Options, assembled
 from workbench.data.neuron.drawing import fibres
-from workbench.data.neuron.injection import LARGEST, Surroundings, aside, descendants, injected, inside, unit_vector, walk
+from workbench.data.neuron.injection import (
+    LARGEST,
+    Surroundings,
+    aside,
+    descendants,
+    injected,
+    inside,
+    unit_vector,
+    walk,
+)
 from workbench.data.neuron.labels import Draft, Event
 
 SIDE = 48  # voxels of the volume that lengths are meant for; they grow with it

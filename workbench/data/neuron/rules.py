@@ -10,8 +10,8 @@ from workbench.data.neuron.drawing import samples
 from workbench.data.neuron.labels import Draft
 
 RULES = (
-    "brightness", "darkest", "gap", "turn", "distance", "crossing", "detached", "leap", "branch angle", "multifurcation",
-    "type jump",
+    "brightness", "darkest", "gap", "turn", "distance", "crossing", "detached", "leap", "branch angle",
+    "multifurcation", "type jump",
 )  # fmt: skip
 AROUND = 3  # steps along the tree within which the darkest place is looked for
 APART = 6  # steps along the tree from which on another path begins
