@@ -10,10 +10,11 @@ from torch import Tensor
 
 from workbench.config import Bound, Config, Count, Natural, Positive, Side
 from workbench.data import Cases, Data
+from workbench.data.io.nifti import free_memory
 from workbench.data.neuron.drawing import tube
 from workbench.data.neuron.labels import Draft, labelled
 from workbench.data.neuron.rules import RULES, measured
-from workbench.errors import InvalidParameter
+from workbench.errors import InvalidImage, InvalidParameter
 from workbench.models import stacks
 
 SHOWN = ("image", "nodes", "parent", "onset", "branch", "place", "kind", "spacing")
@@ -153,6 +154,7 @@ def traces(neurons: Sequence[Neuron], options: Options, gold: bool) -> Traces:
         for row, one in zip(versions, neurons):
             row.append((one.gold_stack, one.gold, None))
     sides = np.max([one.stack.shape for one in neurons], axis=0)
+    check_memory(len(neurons) * len(versions[0]), sides)
     count = max(len(draft.parent) for row in versions for _, draft, _ in row)
     rows = [
         [version(*parts, one.spacing, sides, count, options) for parts in row] for row, one in zip(versions, neurons)
@@ -164,6 +166,15 @@ def traces(neurons: Sequence[Neuron], options: Options, gold: bool) -> Traces:
     made["tolerance"] = np.full(len(neurons), options.tolerance, np.float32)
     table = {"case": [one.case for one in neurons], "group": [one.group for one in neurons]}
     return Traces({key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in made.items()}, table)
+
+
+def check_memory(count: int, sides: np.ndarray) -> None:
+    """Raises InvalidImage where so many stacks with their traces, padded to these sides, cannot fit."""
+    need, free = 6 * count * int(np.prod(sides)), free_memory()
+    if need > free:
+        found = f"{count} of {' x '.join(map(str, sides))} voxels, about {need >> 20} MB, with {free >> 20} MB free"
+        remedy = "crop the stacks about their traces, or take fewer (train=, valid=, test=)"
+        raise InvalidImage("the stacks", "volumes that fit in memory together", found, remedy)
 
 
 def version(

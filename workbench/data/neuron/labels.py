@@ -85,42 +85,58 @@ def compared(
 ) -> Draft:
     """A trace against its gold standard, both points (N, 3) in finest voxels: the errors that were really made.
 
-    Wrong is what lies further than `apart` from the gold standard, where that goes on for `least` voxels; beyond a tip
-    it is an overshoot, at the end of a path where the gold standard goes on elsewhere a jump, else spurious. Missed is
-    what of the gold standard lies further than `apart` from the trace, where that is `least` long and no wrong branch
-    begins there.
+    Wrong is a path that gets further than `apart` from the gold standard and stays so for `least` voxels, from where it
+    leaves it. It is spurious where the trace goes on beside it, a jump where it does not and the gold standard goes on
+    elsewhere, else an overshoot. Missed is what of the gold standard lies further than `apart` from the trace for
+    `least` voxels, where no jump accounts for it.
     """
-    astray, unseen = off(points, parent, gold, gold_parent, apart), off(gold, gold_parent, points, parent, apart)
-    wrong, events = np.zeros(len(points), int), []
-    lost = [run for run in stretches(gold, gold_parent, unseen) if extent(gold, gold_parent, run) >= least]
+    away, unseen = off(points, gold, gold_parent), off(gold, points, parent) > apart
+    lost = [run for run in stretches(gold_parent, unseen) if extent(gold, gold_parent, run) >= least]
     begins = [gold[max(gold_parent[run[0]], 0)] for run in lost]
-    used = np.zeros(len(lost), bool)
-    for run in stretches(points, parent, astray):
+    wrong, events, used = np.zeros(len(points), int), [], np.zeros(len(lost), bool)
+    for run in stretches(parent, away > apart):
         if extent(points, parent, run) < least or parent[run[0]] < 0:
             continue
-        before = points[parent[run[0]]]
-        close = [np.linalg.norm(before - at) <= 2 * apart for at in begins]
-        ends = child_counts(parent)[parent[run[0]]] == 1
-        kind = "jump" if ends and any(close) else "overshoot" if ends else "spurious"
-        used |= np.array(close, bool) & (kind == "jump")
-        events.append(Event(KINDS.index(kind) + 1, points[run[0]]))
-        wrong[run] = len(events)
+        leaving, beside = left_at(points, parent, away, int(run[0]), apart)
+        close = np.array([np.linalg.norm(points[parent[leaving[0]]] - at) <= 2 * apart for at in begins], bool)
+        kind = "spurious" if beside else "jump" if close.any() else "overshoot"
+        used |= close & (kind == "jump")
+        events.append(Event(KINDS.index(kind) + 1, points[leaving[0]]))
+        wrong[[*leaving, *run]] = len(events)
     missed = KINDS.index("missed") + 1
     events += [Event(missed, at) for at, known in zip(begins, used) if not known]
     return Draft(points, parent, wrong, tuple(events))
 
 
-def off(
-    points: np.ndarray, parent: np.ndarray, other: np.ndarray, other_parent: np.ndarray, apart: float
-) -> np.ndarray:
-    """The nodes (N,) bool that lie further than `apart` from every edge of the other tree."""
-    return cKDTree(samples(other, other_parent)[0]).query(points)[0] > apart
+def left_at(
+    points: np.ndarray, parent: np.ndarray, away: np.ndarray, node: int, apart: float
+) -> tuple[list[int], bool]:
+    """The nodes from where a path leaves the gold standard, a third of `apart` off it, to its first wrong node; and
+    whether the trace branches there.
+    """
+    counts, way, total = child_counts(parent), [node], 0.0
+    while total <= 2 * apart:
+        above = int(parent[way[0]])
+        if counts[above] > 1:
+            return way, True
+        if away[above] <= apart / 3 or parent[above] < 0:
+            break
+        total += np.linalg.norm(points[way[0]] - points[above])
+        way.insert(0, above)
+    above = int(parent[way[0]])  # a branch point may lie a little before
+    for _ in range(2):
+        above = int(parent[above]) if parent[above] >= 0 and counts[above] == 1 else above
+    return way, bool(counts[above] > 1 and np.linalg.norm(points[way[0]] - points[above]) <= apart)
 
 
-def stretches(points: np.ndarray, parent: np.ndarray, chosen: np.ndarray) -> list[np.ndarray]:
+def off(points: np.ndarray, other: np.ndarray, other_parent: np.ndarray) -> np.ndarray:
+    """How far each node (N,) is from the nearest edge of the other tree."""
+    return cKDTree(samples(other, other_parent)[0]).query(points)[0]
+
+
+def stretches(parent: np.ndarray, chosen: np.ndarray) -> list[np.ndarray]:
     """The connected groups of chosen nodes, each in the tree's order."""
-    group = np.zeros(len(points), int)
-    count = 0
+    group, count = np.zeros(len(parent), int), 0
     for node in np.flatnonzero(chosen).tolist():
         above = group[parent[node]] if parent[node] >= 0 else 0
         count += not above
