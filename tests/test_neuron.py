@@ -318,6 +318,14 @@ def test_cubes_of_thick_slices_repeat_them():
     assert made[0, :, 0, 0].tolist() == [2, 2, 2, 3, 3, 3, 4, 4] and (made[0] == made[0, :, :1, :1]).all()
 
 
+@pytest.mark.parametrize("side", [5, 8, 20])
+def test_cubes_cut_one_by_one_are_the_same(side):
+    stack = torch.randint(0, 256, (3, 2, 7, 15, 14), dtype=torch.uint8)
+    points, item = 20 * torch.rand(30, 3) - 3, torch.randint(0, 3, (30,))
+    spacing = torch.tensor([[1.0, 1, 1], [2.5, 1, 1], [3, 2, 1]])
+    assert torch.equal(*(way(stack, item, points, spacing, side) for way in (stacks.cubes, stacks.cut)))
+
+
 @pytest.mark.parametrize("thickness", [1, 2])
 def test_training_cubes_are_those_of_the_whole_stack(thickness):
     part = small(thickness=thickness).train

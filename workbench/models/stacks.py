@@ -20,18 +20,36 @@ def cubes(stack: Tensor, item: Tensor, points: Tensor, spacing: Tensor, side: in
     nothing is interpolated. The point is at place side // 2. Beyond the stack the image, channel 0, goes on as at its
     border and the trace, channel 1, is 0.
     """
-    around = torch.arange(side, device=stack.device) - side // 2
-    step = spacing.amin(1, keepdim=True) / spacing
-    at = voxels(voxels(points)[..., None] + around * step[item][..., None])  # (P, 3, side)
-    last = torch.tensor(stack.shape[2:], device=stack.device)[:, None] - 1
-    z, y, x = at.clamp(min=torch.zeros_like(last), max=last).unbind(1)
-    z, y, x = z[:, :, None, None], y[:, None, :, None], x[:, None, None]
-    inside = ((at >= 0) & (at <= last)).unbind(1)
-    within = inside[0][:, :, None, None] & inside[1][:, None, :, None] & inside[2][:, None, None]
+    at, within = places(stack, item, points, spacing, side)
+    z, y, x = at[:, 0, :, None, None], at[:, 1, None, :, None], at[:, 2, None, None]
     flat = (z * stack.shape[3] + y) * stack.shape[4] + x + stack[0, 0].numel() * 2 * item[:, None, None, None]
     values = stack.reshape(-1)
     image, trace = values.take(flat), values.take(flat + stack[0, 0].numel())
     return torch.stack([image, trace * within], 1)
+
+
+def cut(stack: Tensor, item: Tensor, points: Tensor, spacing: Tensor, side: int) -> Tensor:
+    """The same as `cubes`, one after the other: several times as fast for wide cubes on a CPU, slow elsewhere."""
+    at, within = places(stack, item, points, spacing, side)
+    low, high = at.amin(2, keepdim=True), at.amax(2)
+    made = stack.new_empty(len(item), 2, side, side, side)
+    for n, (i, (z, y, x), (c, b, a)) in enumerate(zip(item.tolist(), low[..., 0].tolist(), high.tolist())):
+        part = stack[i, :, z : c + 1, y : b + 1, x : a + 1]
+        for axis, index in enumerate(at[n] - low[n], 1):
+            part = part.index_select(axis, index)
+        made[n] = part
+    made[:, 1] *= within
+    return made
+
+
+def places(stack: Tensor, item: Tensor, points: Tensor, spacing: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """The voxels (P, 3, S) of cubes along each axis, kept inside the stack, and what is inside: (P, S, S, S) bool."""
+    around = torch.arange(side, device=stack.device) - side // 2
+    step = spacing.amin(1, keepdim=True) / spacing
+    at = voxels(voxels(points)[..., None] + around * step[item][..., None])
+    last = torch.tensor(stack.shape[2:], device=stack.device)[:, None] - 1
+    z, y, x = ((at >= 0) & (at <= last)).unbind(1)
+    return at.clamp(min=torch.zeros_like(last), max=last), z[:, :, None, None] & y[:, None, :, None] & x[:, None, None]
 
 
 def middle(cube: Tensor, side: int) -> Tensor:
