@@ -575,3 +575,25 @@ def test_walks_stay_inside():
     assert (way >= 0).all() and (way <= [19, 29, 39]).all()
     assert np.linalg.norm(np.diff(way, axis=0), axis=1).max() <= 1 + 1e-9
     assert folders.hashed("a") != folders.hashed("b")
+
+
+# ---------------------------------------------------------------- a trace of one's own
+
+
+@pytest.mark.parametrize("by_type", [False, True])
+def test_alerts_come_back_on_the_nodes_of_the_file(made, tmp_path, by_type):
+    batch, tree, near = neuron.unjudged(made / "images/n1.tif", made / "traces/n1.swc", Options(step=3.0))
+    assert batch["stack"].shape[:3] == (1, 1, 2) and not (batch["kind"] > 0).any() and len(near) == len(tree)
+    assert len(tree) > batch["nodes"].shape[2] and near.max() < batch["nodes"].shape[2]
+    score = np.zeros(batch["nodes"].shape[2])
+    score[[4, 5]] = 0.9
+    alert = (score > 0.5)[near]
+    neuron.write_alerts(tmp_path / "out.swc", tree, score[near], alert, by_type=by_type)
+    again, found = swc.read_alerts(tmp_path / "out.swc")
+    np.testing.assert_array_equal(found, alert)
+    np.testing.assert_array_equal(again.points, tree.points)
+    np.testing.assert_array_equal(again.parent, tree.parent)
+    scores, run = swc.read_alert_table(tmp_path / "out.csv", tree)
+    assert set(run[alert]) == {1} and not run[~alert].any() and (scores[alert] == 0.9).all()
+    places = tree.points[alert]
+    assert 3 <= alert.sum() <= 12 and np.linalg.norm(places - places.mean(0), axis=1).max() < 6

@@ -32,7 +32,7 @@ class Config(method.Config):
     onset_odds: Positive = 1.0  # right nodes per wrong one among the training nodes, from the data
 
 
-TINY = {"epochs": 6, "batch": 32, "schedule": "cosine", "valid_every": 2, "channels_last": False}
+TINY = {"epochs": 12, "batch": 32, "schedule": "cosine", "valid_every": 2, "channels_last": False}
 DEMO = TINY | {"size": 64, "step": 1.5, "train": 20, "valid": 4, "test": 6}
 PAPER = DEMO | {"near": 3, "box": 64, "epochs": 30}
 

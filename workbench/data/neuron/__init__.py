@@ -16,10 +16,14 @@ about one node in the same form, V = N = 1. Nodes are padded to the largest numb
     spacing    (B, 3)              sides of a voxel along z, y, x
     tolerance  (B,)                between an alert and the error it detects, finest voxels
     image      (B, 1, Y, X)        whole neurons: the stack's greatest values along z, in [0, 1], to look at
+
+`unjudged(image, trace)` makes one trace without known errors ready for `predict`; `write_alerts` writes what comes
+of it as SWC and CSV.
 """
 
+from workbench.data.neuron.alerts import unjudged, write_alerts
 from workbench.data.neuron.cases import Neuron, Options
 from workbench.data.neuron.folders import check, load
 from workbench.data.neuron.phantoms import phantom
 
-__all__ = ["Neuron", "Options", "check", "load", "phantom"]
+__all__ = ["Neuron", "Options", "check", "load", "phantom", "unjudged", "write_alerts"]
