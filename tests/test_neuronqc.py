@@ -463,6 +463,15 @@ def test_average_precision_is_of_each_neuron_and_its_own_label():
     assert math.isnan(values(judged(), {"score": score})["ap"])
 
 
+def test_each_kind_is_ranked_against_right_nodes():
+    onset = torch.zeros(1, 1, 20)
+    onset[0, 0, [2, 12]], onset[0, 0, 13] = 1, -1
+    batch = judged(onset=onset, place=torch.tensor([[[0, 0, 4.0], [0, 0, 24]]]), kind=torch.tensor([[1, 3]]))
+    found = values(batch, {"score": torch.linspace(1, 0.05, 20).view(1, 1, -1)})
+    assert found["auroc_jump"] == pytest.approx(15 / 17) and found["auroc_missed"] == pytest.approx(6 / 17)
+    assert math.isnan(found["auroc_spurious"])
+
+
 def test_padding_is_never_an_alert_or_a_right_node():
     parent = torch.cat([PATH[:10], torch.full((10,), -2)])
     onset = torch.cat([torch.zeros(10), torch.full((10,), -1.0)]).view(1, 1, -1)

@@ -98,8 +98,11 @@ CLAIMS = (
         )
         for other in ("image_only", "trace_only", "mip", *RIVALS, *FLOORS)
     ),
-    Claim("detects more wrong jumps than the image alone", "detected_jump", "image_only", kind="reported"),
-    Claim("detects more missed branches than the trace alone", "detected_missed", "trace_only", kind="reported"),
+    *(
+        Claim(f"tells {words} better than {other}", f"auroc_{kind}", other, kind="reported")
+        for kind, words in (("jump", "wrong jumps"), ("missed", "missed branches"))
+        for other in ("image_only", "trace_only")
+    ),
     Claim("raises no more than 2 % more false alerts on the gold control", "gold_margin", None, -CONTROL, "reported"),
 )
 

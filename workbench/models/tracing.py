@@ -66,35 +66,39 @@ def runs(alert: np.ndarray, parent: np.ndarray) -> np.ndarray:
 def scores(batch: dict[str, Tensor], prediction: dict[str, Tensor], threshold: Tensor) -> dict[str, Tensor]:
     """All metrics of whole neurons, each (B,); NaN where a neuron has nothing to count.
 
-    ap, auroc: over the nodes of a neuron, of the onset labels; ap_branch: of the branch labels. detected: share of
-    errors with an alert within the tolerance, however many alerts there are; also by kind. false_alerts: alerts over
-    right nodes, those that are 0 in the onset labels; false_alerts_gold: the same on the gold control, and gold_margin
-    the first less the second. false_runs: connected runs of alerts that touch neither an error nor a wrong node, for
-    100 right nodes.
+    ap, auroc: over the nodes of a neuron, of the onset labels; ap_branch: of the branch labels; auroc_<kind>: of the
+    nodes about errors of one kind against right ones. detected: share of errors with an alert within the tolerance,
+    however many alerts there are; also by kind. false_alerts: alerts over right nodes, those that are 0 in the onset
+    labels; false_alerts_gold: the same on the gold control, and gold_margin the first less the second. false_runs:
+    connected runs of alerts that touch neither an error nor a wrong node, for 100 right nodes.
     """
-    score, alert = prediction["score"].float(), prediction["score"] > threshold
-    right = batch["onset"] == 0
-    near = reached(batch)
+    score, alert = prediction["score"].float()[:, 0], prediction["score"] > threshold
+    onset, branch, right = batch["onset"][:, 0], batch["branch"][:, 0], batch["onset"] == 0
+    distance = distances(batch)
+    near = distance <= batch["tolerance"][:, None, None]
     hit = (near & alert[:, 0, :, None]).any(1)
     found = {
-        "ap": by_item(metrics.precision_parts, score, batch["onset"]),
-        "ap_branch": by_item(metrics.precision_parts, score, batch["branch"]),
-        "auroc": by_item(metrics.auc_parts, score, batch["onset"]),
-        "detected": share(hit, batch["kind"] > 0),
-        "false_alerts": share(alert[:, 0], right[:, 0]),
-    }
+        "ap": by_item(metrics.precision_parts, score, onset), "auroc": by_item(metrics.auc_parts, score, onset),
+        "ap_branch": by_item(metrics.precision_parts, score, branch),
+        "detected": share(hit, batch["kind"] > 0), "false_alerts": share(alert[:, 0], right[:, 0]),
+    }  # fmt: skip
     gold = share(alert[:, 1], right[:, 1]) if right.shape[1] > 1 else torch.full_like(found["ap"], torch.nan)
     found |= {"false_alerts_gold": gold, "gold_margin": found["false_alerts"] - gold}
     found["false_runs"] = false_runs(batch, alert[:, 0], near.any(2))
-    return found | {f"detected_{name}": share(hit, batch["kind"] == number) for number, name in enumerate(KINDS, 1)}
+    nearest = batch["kind"].gather(1, distance.argmin(2))
+    for number, name in enumerate(KINDS, 1):
+        found[f"detected_{name}"] = share(hit, batch["kind"] == number)
+        own = torch.where((onset == 1) & (nearest != number), -1.0, onset)
+        found[f"auroc_{name}"] = by_item(metrics.auc_parts, score, own)
+    return found
 
 
-def reached(batch: dict[str, Tensor]) -> Tensor:
-    """Which nodes are within the tolerance of which errors, (B, N, E) bool."""
+def distances(batch: dict[str, Tensor]) -> Tensor:
+    """From each node to each error, (B, N, E) in finest voxels; infinite where there is no node or no error."""
     unit = batch["spacing"] / batch["spacing"].amin(1, keepdim=True)
     apart = (batch["nodes"][:, 0, :, None] - batch["place"][:, None]) * unit[:, None, None]
     known = (batch["kind"] > 0)[:, None] & (batch["parent"][:, 0] > -2)[..., None]
-    return known & (apart.norm(dim=-1) <= batch["tolerance"][:, None, None])
+    return torch.where(known, apart.norm(dim=-1), torch.inf)
 
 
 def share(chosen: Tensor, among: Tensor) -> Tensor:
@@ -103,8 +107,8 @@ def share(chosen: Tensor, among: Tensor) -> Tensor:
 
 
 def by_item(parts: Callable[[Tensor, Tensor], Tensor], score: Tensor, label: Tensor) -> Tensor:
-    """The mean (B,) of a metric's parts over the nodes of each trace to judge, those left out by -1 not counted."""
-    values = [parts(one[known >= 0], known[known >= 0]).nanmean() for one, known in zip(score[:, 0], label[:, 0])]
+    """The mean (B,) of a metric's parts over the nodes (B, N) of each trace, those left out by -1 not counted."""
+    values = [parts(one[known >= 0], known[known >= 0]).nanmean() for one, known in zip(score, label)]
     return torch.stack(values)
 
 
