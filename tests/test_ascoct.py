@@ -14,16 +14,15 @@ from workbench import compare, fit, method
 from workbench.data.asoct import Scan, cut
 from workbench.data.asoct.halves import cases, mirrored
 from workbench.errors import InvalidParameter
+from workbench.losses.imbalanced import focal, weighted_bce
 from workbench.losses.keypoint import (
     decorrelation,
-    focal,
     gaussian,
     intensity,
     known_mean,
     location,
     ramp,
     soft_argmax,
-    weighted_bce,
 )
 from workbench.method import Stream
 from workbench.methods import ascoct

@@ -19,7 +19,8 @@ from torch import Tensor
 from workbench import method
 from workbench.config import Fraction, Natural, Positive, Weight
 from workbench.errors import InvalidParameter
-from workbench.losses.keypoint import gaussian, intensity, known_mean, weighted_bce
+from workbench.losses.imbalanced import weighted_bce
+from workbench.losses.keypoint import gaussian, intensity, known_mean
 from workbench.method import Batch, Update
 from workbench.models.angles import AngleNet, SpurNet, decode, framed, kept, pooled, scores, settled, to_grid, turned
 from workbench.models.encoders import Encoder, Network

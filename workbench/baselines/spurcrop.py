@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from workbench import method
 from workbench.config import Count, Fraction, Natural, Positive, Weight
-from workbench.losses.keypoint import focal, gaussian, intensity, known_mean
+from workbench.losses.imbalanced import focal
+from workbench.losses.keypoint import gaussian, intensity, known_mean
 from workbench.method import Batch, Update
 from workbench.models.angles import (
     AngleNet,

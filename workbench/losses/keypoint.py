@@ -1,8 +1,7 @@
-"""Losses of a point that is found as the maximum of a heat map, and of a rare class."""
+"""Losses of a point that is found as the maximum of a heat map."""
 
 import torch
 from kornia.geometry.subpix import spatial_expectation2d
-from kornia.losses import binary_focal_loss_with_logits
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -61,16 +60,3 @@ def known_mean(losses: Tensor, known: Tensor) -> Tensor:
     What is computed from a masked point is finite, so its gradient is exactly zero.
     """
     return (losses * known).sum() / known.sum().clamp_min(1)
-
-
-def focal(logits: Tensor, target: Tensor, gamma: float, alpha: float) -> Tensor:
-    """Mean focal cross entropy of logits (B,) and labels (B,), a scalar: -a_t (1 - p_t)^gamma log p_t.
-
-    a_t is alpha for the label 1 and 1 - alpha for 0. Source: Lin et al., arXiv 1708.02002, eq. 5.
-    """
-    return binary_focal_loss_with_logits(logits[:, None], target[:, None], alpha, gamma, ignore_index=None).mean()
-
-
-def weighted_bce(logits: Tensor, target: Tensor, weight: float) -> Tensor:
-    """Mean cross entropy of logits (B,) and labels (B,), a scalar, in which a label 1 counts `weight` times."""
-    return F.binary_cross_entropy_with_logits(logits, target, pos_weight=logits.new_tensor(weight))

@@ -25,16 +25,15 @@ from workbench import method
 from workbench.compare import Claim
 from workbench.config import Count, Fraction, Natural, Positive, Weight
 from workbench.errors import InvalidParameter
+from workbench.losses.imbalanced import focal, weighted_bce
 from workbench.losses.keypoint import (
     decorrelation,
-    focal,
     gaussian,
     intensity,
     known_mean,
     location,
     ramp,
     soft_argmax,
-    weighted_bce,
 )
 from workbench.method import Batch, Update
 from workbench.models.angles import (
