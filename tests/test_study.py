@@ -260,12 +260,6 @@ def test_unknown_methods_and_kinds_that_do_not_go_together_are_refused(tmp_path,
         small(tmp_path, {"gan": Arm("gan"), "grey": Arm("grey")})
 
 
-def test_arms_by_name():
-    with pytest.raises(InvalidParameter, match=r"found 'colourtable'; did you mean colortable\?"):
-        study.named(["colourtable"], arms())
-    assert list(study.named(["colortable"], arms())) == ["colortable"]
-
-
 def test_arms_of_a_method_are_those_of_its_file():
     module = method.module("smcgan")
     assert list(study.arms_of("smcgan", ())) == ["smcgan"]

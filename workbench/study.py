@@ -52,8 +52,8 @@ def arms_of(
 ) -> dict[str, Arm]:
     """The method, and as asked its rivals, floors, ablations and the rivals' variants, under their files' names.
 
-    `which` holds groups and single arms, such as ("floors", "unet"). Every arm gets its own settings of the preset;
-    `change` is for the method and its ablations alone.
+    `which` holds groups and single arms, such as ("floors", "unet"); their order is kept. Every arm gets its own
+    settings of the preset; `change` is for the method and its ablations alone.
 
     Raises:
         InvalidParameter: an arm that the method is not compared with, with the nearest.
@@ -77,8 +77,8 @@ def arms_of(
     for word in which:
         if word not in groups and word not in known:
             raise unknown("arm", word, [*groups, *known])
-    asked = {key for word in which for key in groups.get(word, (word,))}
-    return {name: Arm(name, main)} | {key: arm for key, arm in known.items() if key in asked}
+    asked = [key for word in which for key in groups.get(word, (word,))]
+    return {name: Arm(name, main)} | {key: known[key] for key in asked}
 
 
 def card(name: str) -> ModuleType:
@@ -386,15 +386,3 @@ def train_quietly(task: Task, threads: int) -> tuple[Run, bool, float]:
         warnings.simplefilter("once")
         run, reused = train(task, watch=lambda told: None)
     return run, reused, time.monotonic() - start
-
-
-def named(arms: Iterable[str], known: Mapping[str, Arm]) -> dict[str, Arm]:
-    """Some of the known arms, by name.
-
-    Raises:
-        InvalidParameter: a name that is not among them, with the nearest.
-    """
-    for name in arms:
-        if name not in known:
-            raise unknown("arm", name, known)
-    return {name: known[name] for name in arms}

@@ -124,7 +124,7 @@ def errors(runs: Sequence["Run"]) -> hv.Overlay:
     """Where the points were found, the truth of all cases on one origin: a cloud a run, rings of 5, 10, 20 px."""
     found = {views.label(run): vectors(run) for run in runs}
     half = limit(list(found.values()))
-    axes = ["to the right of the truth (px)", "below the truth (px)"]
+    axes = ["right of the truth (px)", "below the truth (px)"]
     rings = hv.Overlay(
         [hv.Ellipse(0, 0, 2 * r).opts(color="#8a94a0", line_dash="dashed", backend="bokeh") for r in RINGS]
     )
@@ -135,4 +135,5 @@ def errors(runs: Sequence["Run"]) -> hv.Overlay:
         for (name, each), tint in zip(found.items(), views.palette(found).values(), strict=True)
     ]
     look = {"xlim": (-half, half), "ylim": (-half, half), "invert_yaxis": True, "frame_width": 380, "frame_height": 380}
-    return (rings * hv.Overlay(clouds)).opts(**look, legend_position="right", backend="bokeh")
+    named = {"xlabel": axes[0], "ylabel": axes[1], "legend_position": "right"}
+    return (rings * hv.Overlay(clouds)).opts(**look, **named, backend="bokeh")
