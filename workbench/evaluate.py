@@ -12,15 +12,13 @@ LABELS = ("mask", "label", "foreground")  # whole numbers: kept as uint8
 
 def assess(model: method.Method, source: data.Data) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """The table of scores, one row a test case, and the arrays to look at."""
-    scores: dict[str, list] = {}
+    scores: list[dict[str, torch.Tensor]] = []
     arrays: dict[str, list] = {}
     for given, prediction, values in fit.evaluate(model, source.test):
-        for key, value in values.items():
-            scores.setdefault(key, []).append(value.float().cpu())
+        scores.append(values)
         for key, value in ({k: given[k] for k in source.shown} | prediction).items():
             arrays.setdefault(key, []).append(encoded(key, value))
-    found = {key: torch.cat(parts) for key, parts in scores.items()}
-    columns = {key: value.numpy() for key, value in (found | model.pooled(found)).items()}
+    columns = {key: value.numpy() for key, value in fit.gathered(model, scores).items()}
     return pd.DataFrame(source.test.table | columns), {key: np.concatenate(parts) for key, parts in arrays.items()}
 
 

@@ -9,7 +9,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -361,10 +361,15 @@ def evaluate(method: Method, cases: Dataset, batch: int = 16) -> Iterator[tuple[
     method.train(was)
 
 
+def gathered(method: Method, parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The scores of all batches, each (N,) float32 on the CPU, and those that take all items together (`pooled`)."""
+    scores = {key: torch.cat([part[key].float().cpu() for part in parts]) for key in parts[0]}
+    return scores | method.pooled(scores)
+
+
 def validate(loop: Loop, valid: Dataset) -> dict[str, float]:
     """The mean validation scores as `valid/<metric>`; metrics that are not finite anywhere are left out."""
     method = loop.average.module if loop.average else loop.method
-    parts = [score for _, _, score in evaluate(method, valid)]
-    scores = {key: torch.cat([part[key].float() for part in parts]) for key in parts[0]}
-    means = {f"valid/{key}": float(value.nanmean()) for key, value in (scores | method.pooled(scores)).items()}
+    found = gathered(method, [score for _, _, score in evaluate(method, valid)])
+    means = {f"valid/{key}": float(value.nanmean()) for key, value in found.items()}
     return {key: value for key, value in means.items() if np.isfinite(value)}
