@@ -1,10 +1,12 @@
-"""A trained colorization on images of one's own: sizes, lightness, pages and names kept, nothing lost or replaced."""
+"""A trained run on files of one's own: sizes, lightness, pages and names kept, nothing lost or replaced."""
 
+import csv
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from conftest import SMALL
 from kornia.color import rgb_to_lab
@@ -12,6 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from workbench import method, predict, runs
+from workbench.data import asoct
+from workbench.data.io import swc
 from workbench.errors import InvalidImage, InvalidParameter, InvalidRun
 from workbench.runs import Run
 from workbench.study import Arm, Study
@@ -95,7 +99,7 @@ def test_a_folder_of_grey_images_becomes_colour_ones_of_equal_size_and_lightness
         colored += np.ptp(made, axis=-1).mean()
     assert colored > 0.01, "something has a colour"
     out = capsys.readouterr().out
-    assert out.count("set aside: broken.png: expected") == 1 and "notes" not in out and "7 images in" in out
+    assert out.count("set aside: broken.png: expected") == 1 and "notes" not in out and "7 files in" in out
 
 
 def test_one_file_alone(trained, greys, tmp_path):
@@ -301,5 +305,68 @@ def test_a_run_that_needs_more_than_a_picture_is_refused(segmentor, tmp_path):
     copy = Run(shutil.copytree(segmentor.path, tmp_path / "runs" / "unet" / "copy"))
     config = copy.config | {"data": copy.config["data"] | {"kind": "anatomy3d"}}
     runs.write_json(copy.path / "config.json", config)
-    with pytest.raises(InvalidParameter, match=r"expected a method that works on single pictures, found .*anatomy3d"):
+    with pytest.raises(InvalidParameter, match=r"expected a method for anatomy, fundus.*, found .*anatomy3d"):
         predict.apply(Run(copy.path), tmp_path / "in", tmp_path / "out")
+
+
+# ---------------------------------------------------------------- tables and alerts
+
+
+def tiny(name: str, root, options: dict, own: dict | None = None) -> Run:
+    return Study({name: Arm(name, own or {})}, options, BUDGET, root=root).run().runs[0]
+
+
+def test_scans_become_the_challenges_tables(tmp_path):
+    run = tiny("ascoct", tmp_path / "runs", {"size": 32, "train": 4, "valid": 4, "test": 4})
+    (tmp_path / "in").mkdir()
+    scan = (np.random.default_rng(0).random((64, 140)) * 255).astype(np.uint8)
+    for name in ("T0001-01.jpg", "T0002-01.jpg"):
+        Image.fromarray(scan).save(tmp_path / "in" / name)
+    Image.fromarray(scan[:, :64]).save(tmp_path / "in" / "narrow.jpg")
+    written = predict.apply(run, tmp_path / "in", tmp_path / "out")
+    angles, spurs = (list(csv.DictReader(path.open())) for path in written)
+    assert [path.name for path in written] == ["Classification_Results.csv", "Localization_Results.csv"]
+    assert [row["ASOCT_NAME"] for row in angles] == ["T0001-01.jpg", "T0002-01.jpg"]
+    model = predict.load(run)
+    halves = asoct.unlabelled(tmp_path / "in", 32).halves.__getitems__([0, 1])
+    with torch.no_grad():
+        found = model.predict(halves)
+    assert float(spurs[0]["X_LEFT"]) == pytest.approx(float(found["point"][0, 0]), abs=0.01)
+    assert float(spurs[0]["X_RIGHT"]) == pytest.approx(139 - float(found["point"][1, 0]), abs=0.01)
+    assert (float(angles[0]["LEFT_ANGLE_RESULTS"]) >= 0) == bool(found["score"][0] >= model.threshold)
+    with pytest.raises(InvalidParameter, match="overwrite"):
+        predict.apply(run, tmp_path / "in", tmp_path / "out")
+
+
+def test_a_run_without_a_classifier_makes_no_tables(tmp_path):
+    run = tiny("coordinates", tmp_path / "runs", {"size": 32, "train": 4, "valid": 4, "test": 4})
+    (tmp_path / "in").mkdir()
+    Image.new("L", (140, 64), 9).save(tmp_path / "in" / "a.jpg")
+    with pytest.raises(InvalidParameter, match="a method that predicts score"):
+        predict.apply(run, tmp_path / "in", tmp_path / "out")
+
+
+def test_traces_come_back_with_their_alerts(tmp_path):
+    run = tiny("neuronqc", tmp_path / "runs", {"size": 32, "train": 2, "valid": 1, "test": 1, "events": 1})
+    for name in ("images", "traces"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+    stack = np.random.default_rng(0).integers(0, 60, (20, 40, 40), np.uint8)
+    stack[10, 20, 4:36] = 250
+    lines = [f"{n} 3 {x} 20 10 1 {n - 1 or -1}" for n, x in enumerate(range(4, 36, 4), 1)]
+    for name in ("one", "two"):
+        tifffile.imwrite(tmp_path / "in/images" / f"{name}.tif", stack)
+        (tmp_path / "in/traces" / f"{name}.swc").write_text("\n".join(lines))
+    (tmp_path / "in/traces/two.swc").write_text("1 3 4 20 10 1 9\n")
+    written = predict.apply(run, tmp_path / "in", tmp_path / "out")
+    assert [path.name for path in written] == ["one.swc", "one.csv"] and all(path.is_file() for path in written)
+    tree, alert = swc.read_alerts(written[0])
+    np.testing.assert_allclose(tree.points[:, 0], range(4, 36, 4))
+    scores, _ = swc.read_alert_table(written[1], tree)
+    assert np.isfinite(scores[alert]).all() and not (tmp_path / "out/two.swc").exists()
+
+
+def test_settings_of_the_data_are_checked(trained, greys, tmp_path):
+    with pytest.raises(InvalidParameter, match="spacings"):
+        predict.apply(trained["gan"], tmp_path / "in", tmp_path / "out", settings={"spacings": 1})
+    (path,) = predict.apply(trained["gan"], tmp_path / "in/eight.png", tmp_path / "out", settings={"size": 32})
+    assert Image.open(path).size == (56, 40)

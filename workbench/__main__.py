@@ -136,19 +136,24 @@ def judge_claims(
 
 @app.command(name="predict")
 def predict_images(
-    run: Positional[str], source: Positional[Path], target: Positional[Path], overwrite: bool = False
+    run: Positional[str],
+    source: Positional[Path],
+    target: Positional[Path],
+    settings: Pairs = (),
+    overwrite: bool = False,
 ) -> None:
-    """Apply a trained colorization or segmentation to images of your own and write PNG files.
+    """Apply a trained run to images of your own: colours and masks as PNG, tables of spurs, alerts on traces as SWC.
 
     Args:
         run: A run: its path, name/id, or the first digits of its id.
         source: An image or a folder of images.
         target: The folder for the results.
+        settings: A setting of the data in place of the run's, such as -p spacing=0.3,0.3,1; may be repeated.
         overwrite: Replace results that are there.
     """
     from workbench import predict
 
-    predict.apply(runs.get(run), source, target, overwrite=overwrite)
+    predict.apply(runs.get(run), source, target, overwrite=overwrite, settings=parse(settings))
 
 
 @app.command(name="dashboard")

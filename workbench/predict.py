@@ -1,8 +1,11 @@
-"""A trained colorization or segmentation applied to images of one's own."""
+"""A trained method applied to images of one's own: colours, masks, tables of angles and spurs, alerts on traces."""
 
+import dataclasses
+import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,14 +14,15 @@ from PIL import Image
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from workbench import device, method, runs
-from workbench.config import split
-from workbench.data import io
+from workbench import data, device, method, runs
+from workbench.config import Config, split
+from workbench.data import asoct, io, neuron
 from workbench.data.anatomy import fitted
 from workbench.data.io.kind import stem
 from workbench.errors import InvalidImage, InvalidParameter
 from workbench.runs import Run
 
+Aside = list[tuple[str, str]]
 Maker = Callable[[method.Method, np.ndarray, int], Image.Image]  # a page of a file and the size to work at
 
 
@@ -51,31 +55,82 @@ def load(run: Run) -> method.Method:
 PALETTE = [40, 40, 40, 230, 159, 0, 86, 180, 233, 0, 158, 115, 240, 228, 66, 0, 114, 178, 213, 94, 0, 204, 121, 167]
 
 
-def apply(run: Run, source: Path, target: Path, *, overwrite: bool = False) -> list[Path]:
-    """Colorize or segment an image or every image of a folder; PNG files of the same names appear in `target`.
+def apply(
+    run: Run, source: Path, target: Path, *, overwrite: bool = False, settings: Mapping[str, Any] | None = None
+) -> list[Path]:
+    """Write to `target` what a run makes of an image or every file of a folder; files that cannot be read are named.
 
-    The method sees the image at the size it was trained at. Its chroma is enlarged and laid on the image's own
-    lightness, so no detail is lost; of its masks the nearest pixel is taken, and label values become palette indices
-    with a colour each. Pages are numbered; files that cannot be read are set aside and named.
+    The method sees the images as it was trained to. Colours and masks become PNG files of the same names, half scans
+    of an eye the two tables of the AGE challenge, traces in `traces/` beside stacks in `images/` SWC files with their
+    alerts, each with a table. `settings` replace options of the run's data, such as the spacing of stacks.
 
     Raises:
-        InvalidRun, InvalidImage: as they say; InvalidParameter: results are there already, or the run needs more than
-            one picture.
+        InvalidRun, InvalidImage: as they say; InvalidParameter: results are there already, an unknown setting, or the
+            run needs more than what is in such files.
     """
-    kind, size = run.config.get("data", {}).get("kind", ""), run.config.get("data", {}).get("size", 64)
-    if kind not in PICTURES:
+    told = run.config.get("data", {})
+    kind = told.get("kind", "")
+    if kind not in KINDS:
         found = f"{run.config['method']}, which is trained on {kind}"
-        raise InvalidParameter("run", "a method that works on single pictures", found, "choose another run")
-    model = load(run)
-    names = result_names(io.list_images(source), source if source.is_dir() else source.parent)
-    prepare(target, names.values(), overwrite)
-    written: list[Path] = []
-    bar, made = tqdm(names, desc="predict", unit="image", disable=None), PICTURES[kind]
-    _, aside = io.read_many(bar, lambda path: written.extend(results(made, model, size, path, target / names[path])))
+        raise InvalidParameter("run", f"a method for {', '.join(KINDS)}", found, "choose another run")
+    group = data.module(kind).Options
+    known = {field.name: told[field.name] for field in dataclasses.fields(group) if field.name in told}
+    options = group(**split(known | dict(settings or {}), group)[0])
+    written, aside = KINDS[kind](load(run), options, source, target, overwrite)
     for name, reason in aside:
         print(f"set aside: {name}: {reason}")
-    print(f"{len(written)} images in {target}")
+    print(f"{len(written)} files in {target}")
     return written
+
+
+def pictures(
+    made: Maker, model: method.Method, options: Config, source: Path, target: Path, overwrite: bool
+) -> tuple[list[Path], Aside]:
+    """A PNG file for every page of every image. Chroma is enlarged and laid on the image's own lightness, so no detail
+    is lost; of masks the nearest pixel is taken, and label values become palette indices with a colour each."""
+    names = result_names(io.list_images(source), source if source.is_dir() else source.parent)
+    prepare(target, [f"{name}{end}.png" for name in names.values() for end in ("", "_0000")], overwrite)
+    written: list[Path] = []
+    bar, size = tqdm(names, desc="predict", unit="image", disable=None), options.size
+    _, aside = io.read_many(bar, lambda path: written.extend(results(made, model, size, path, target / names[path])))
+    return written, aside
+
+
+@torch.inference_mode()
+def tables(
+    model: method.Method, options: Config, source: Path, target: Path, overwrite: bool
+) -> tuple[list[Path], Aside]:
+    """Angle and spur of both sides of every scan, as the two tables that the AGE challenge asks for."""
+    prepare(target, asoct.TABLES, overwrite)
+    scans, parts = asoct.unlabelled(source, options.size), []
+    for items in torch.arange(len(scans.halves)).split(16):
+        batch = {key: value.to(model.device) for key, value in scans.halves.__getitems__(items.tolist()).items()}
+        parts.append([asked(model, batch, key).float().cpu() for key in ("score", "point")])
+    score, point = map(torch.cat, zip(*parts, strict=True))
+    threshold = min(max(float(model.threshold), 1e-6), 1 - 1e-6)  # the tables' 0 must lie inside
+    written = asoct.write_submission(target, scans.names, scans.widths, score, point, threshold)
+    return list(written), list(scans.aside)
+
+
+@torch.inference_mode()
+def alerts(
+    model: method.Method, options: Config, source: Path, target: Path, overwrite: bool
+) -> tuple[list[Path], Aside]:
+    """Every trace of a folder with its alerts as SWC, and beside it a table of the alerted nodes."""
+    found, aside = neuron.entries(source)
+    named = {entry.trace or entry.gold: entry for entry in found}
+    prepare(target, [f"{entry.name}{end}" for entry in found for end in (".swc", ".csv")], overwrite)
+
+    def reviewed(trace: Path) -> Path:
+        batch, tree, near = neuron.unjudged(named[trace].image, trace, options)
+        batch = {key: value.to(model.device) for key, value in batch.items()}
+        score, alert = (asked(model, batch, key)[0, 0].float().cpu().numpy()[near] for key in ("score", "mask"))
+        path = target / f"{named[trace].name}.swc"
+        neuron.write_alerts(path, tree, score, alert > 0)
+        return path
+
+    made, bad = io.read_many(tqdm(named, desc="predict", unit="trace", disable=None), reviewed)
+    return [path.with_suffix(end) for path in made for end in (".swc", ".csv")], [*aside.items(), *bad]
 
 
 def result_names(paths: Iterable[Path], base: Path) -> dict[Path, str]:
@@ -95,13 +150,12 @@ def result_names(paths: Iterable[Path], base: Path) -> dict[Path, str]:
 
 
 def prepare(target: Path, names: Iterable[str], overwrite: bool) -> None:
-    """Make the folder, and see that it holds no result, of one page or several, that would be replaced unasked."""
+    """Make the folder, and see that it holds no result that would be replaced unasked."""
     try:
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidParameter(str(target), "a folder", error.strerror, "choose another") from error
-    results = [f"{name}{end}.png" for name in names for end in ("", "_0000")]
-    there = [name for name in results if (target / name).exists()]
+    there = [name for name in names if (target / name).exists()]
     if there and not overwrite:
         found = f"{there[0]} and {len(there) - 1} more" if len(there) > 1 else there[0]
         raise InvalidParameter(str(target), "no results of these names", found, "choose another folder or --overwrite")
@@ -165,4 +219,7 @@ def enlarged(model: method.Method, grey: np.ndarray, size: int) -> np.ndarray:
     return lab_to_rgb(torch.cat([light, chroma], 1)).clamp(0, 1)[0].permute(1, 2, 0).numpy()
 
 
-PICTURES = {"anatomy": colorized, "fundus": segmented, "organs": segmented}  # what is made, by the kind of data
+KINDS = {  # what is made, by the kind of data
+    "anatomy": functools.partial(pictures, colorized), "fundus": functools.partial(pictures, segmented),
+    "organs": functools.partial(pictures, segmented), "asoct": tables, "neuron": alerts,
+}  # fmt: skip

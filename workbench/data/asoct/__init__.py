@@ -23,8 +23,9 @@ hold
 from workbench.data.asoct.folders import check, load
 from workbench.data.asoct.halves import Half, Options, Scan, cut, mirrored
 from workbench.data.asoct.phantoms import phantom
-from workbench.data.asoct.submission import unlabelled, write_submission
+from workbench.data.asoct.submission import TABLES, unlabelled, write_submission
 
 __all__ = [
-    "Half", "Options", "Scan", "check", "cut", "load", "mirrored", "phantom", "unlabelled", "write_submission",
+    "TABLES", "Half", "Options", "Scan", "check", "cut", "load", "mirrored", "phantom", "unlabelled",
+    "write_submission",
 ]  # fmt: skip

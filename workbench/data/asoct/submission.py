@@ -13,6 +13,7 @@ from workbench.data.asoct.folders import Aside, check_width
 from workbench.data.asoct.halves import SIDES, Scan, cases, cut, to_half
 from workbench.errors import InvalidImage, InvalidParameter
 
+TABLES = ("Classification_Results.csv", "Localization_Results.csv")
 CLASSIFICATION = ("ASOCT_NAME", "LEFT_ANGLE_RESULTS", "RIGHT_ANGLE_RESULTS")
 LOCALIZATION = ("ASOCT_NAME", "X_LEFT", "Y_LEFT", "X_RIGHT", "Y_RIGHT")  # order of a participant's code
 
@@ -87,8 +88,8 @@ def write_submission(
     first = [[name, *(f"{v:.6f}" for v in pair)] for name, pair in zip(names, centred.view(-1, 2).tolist())]
     second = [[name, *(f"{v:.3f}" for v in (*left, *right))] for name, (left, right) in zip(names, spurs)]
     return (
-        written(Path(folder) / "Classification_Results.csv", CLASSIFICATION, first),
-        written(Path(folder) / "Localization_Results.csv", LOCALIZATION, second),
+        written(Path(folder) / TABLES[0], CLASSIFICATION, first),
+        written(Path(folder) / TABLES[1], LOCALIZATION, second),
     )
 
 

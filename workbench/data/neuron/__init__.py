@@ -23,7 +23,7 @@ of it as SWC and CSV.
 
 from workbench.data.neuron.alerts import unjudged, write_alerts
 from workbench.data.neuron.cases import Neuron, Options
-from workbench.data.neuron.folders import check, load
+from workbench.data.neuron.folders import check, entries, load
 from workbench.data.neuron.phantoms import phantom
 
-__all__ = ["Neuron", "Options", "check", "load", "phantom", "unjudged", "write_alerts"]
+__all__ = ["Neuron", "Options", "check", "entries", "load", "phantom", "unjudged", "write_alerts"]
