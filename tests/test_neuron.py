@@ -318,12 +318,31 @@ def test_cubes_of_thick_slices_repeat_them():
     assert made[0, :, 0, 0].tolist() == [2, 2, 2, 3, 3, 3, 4, 4] and (made[0] == made[0, :, :1, :1]).all()
 
 
+def cut(stack, points, spacing, side):
+    """One cube (2, S, S, S) from a stack (2, Z, Y, X), voxel by voxel."""
+    around = (np.arange(side) - side // 2) * (spacing.min() / spacing)[:, None]
+    at = np.floor(np.floor(points + np.float32(0.5))[:, None] + around.astype(np.float32) + np.float32(0.5)).astype(int)
+    last = np.array(stack.shape[1:])[:, None] - 1
+    made = stack[(slice(None), *np.ix_(*at.clip(0, last)))]
+    z, y, x = (at >= 0) & (at <= last)
+    made[1] *= z[:, None, None] & y[:, None] & x
+    return made
+
+
 @pytest.mark.parametrize("side", [5, 8, 20])
 def test_cubes_cut_one_by_one_are_the_same(side):
     stack = torch.randint(0, 256, (3, 2, 7, 15, 14), dtype=torch.uint8)
     points, item = 20 * torch.rand(30, 3) - 3, torch.randint(0, 3, (30,))
-    spacing = torch.tensor([[1.0, 1, 1], [2.5, 1, 1], [3, 2, 1]])
-    assert torch.equal(*(way(stack, item, points, spacing, side) for way in (stacks.cubes, stacks.cut)))
+    for spacing in ([[1.0, 1, 1], [2.5, 1, 1], [3, 2, 1]], [[1.0, 1, 1], [1, 1, 2.5], [1, 1.5, 2]]):
+        spacing = torch.tensor(spacing)
+        made = stacks.cubes(stack, item, points, spacing, side)
+        for own, n, point in zip(made.numpy(), item.tolist(), points.numpy()):
+            assert np.array_equal(own, cut(stack[n].numpy(), point, spacing[n].numpy(), side))
+
+
+def test_no_cubes_of_no_points():
+    stack, none = torch.zeros(1, 2, 5, 6, 7, dtype=torch.uint8), torch.zeros(0, dtype=torch.long)
+    assert stacks.cubes(stack, none, torch.zeros(0, 3), torch.ones(1, 3), 8).shape == (0, 2, 8, 8, 8)
 
 
 @pytest.mark.parametrize("thickness", [1, 2])

@@ -169,6 +169,16 @@ def test_brightness_goes_from_percentile_to_percentile():
     torch.testing.assert_close(stacks.scaled(0.1 * image - 20), made, atol=1e-4, rtol=0)
 
 
+@given(st.integers(0, 10_000), st.sampled_from([2, 40, 256]))
+@settings(max_examples=25, deadline=None)
+def test_counting_bytes_finds_the_percentiles_of_sorting(seed, levels):
+    values = np.random.default_rng(seed).integers(0, levels, (3, 4, 4, 4), dtype=np.uint8)
+    low, high = np.quantile(values.reshape(3, -1), [0.01, 0.998], axis=1, method="nearest")
+    found = stacks.percentiles(torch.from_numpy(values).flatten(1))
+    assert np.array_equal(found[0], low) and np.array_equal(found[1], high)
+    torch.testing.assert_close(stacks.scaled(torch.from_numpy(values)), stacks.scaled(torch.from_numpy(values).float()))
+
+
 def test_second_scale_is_twice_as_wide():
     cube = torch.zeros(1, 2, 16, 16, 16, dtype=torch.uint8)
     cube[0, 1, 8, 8, 8], cube[0, 1, 1, 1, 1], cube[0, 0, :, :, 8:] = 255, 255, 100

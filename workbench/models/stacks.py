@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 PERCENTILES = (0.01, 0.998)  # of a cube's brightness, shown black and white
+BLOCK = 32  # cubes that are prepared at once: what a processor's cache holds
 AXES = ((2, 3, 4), (2, 4, 3), (3, 2, 4), (3, 4, 2), (4, 2, 3), (4, 3, 2))  # the orders of three axes
 
 
@@ -20,36 +21,39 @@ def cubes(stack: Tensor, item: Tensor, points: Tensor, spacing: Tensor, side: in
     nothing is interpolated. The point is at place side // 2. Beyond the stack the image, channel 0, goes on as at its
     border and the trace, channel 1, is 0.
     """
-    at, within = places(stack, item, points, spacing, side)
-    z, y, x = at[:, 0, :, None, None], at[:, 1, None, :, None], at[:, 2, None, None]
-    flat = (z * stack.shape[3] + y) * stack.shape[4] + x + stack[0, 0].numel() * 2 * item[:, None, None, None]
-    values = stack.reshape(-1)
-    image, trace = values.take(flat), values.take(flat + stack[0, 0].numel())
-    return torch.stack([image, trace * within], 1)
+    at, inside = places(stack, item, points, spacing, side)
+    depth, height, width = stack.shape[2:]
+    z, y, x = at.unbind(1)
+    length = min(side, width)  # rows are taken whole, as they lie in memory: many times as fast as voxel by voxel
+    first = x.amin(1).clamp(max=width - length)
+    image = ((item[:, None, None] * 2 * depth + z[:, :, None]) * height + y[:, None]) * width + first[:, None, None]
+    start = torch.stack([image, image + depth * height * width], 1)
+    rows = stack.reshape(-1).unfold(0, length, 1).index_select(0, start.flatten())
+    made = along_rows(rows.view(*start.shape, length), x - first[:, None])
+    beyond = (~inside.flatten(1).all(1)).nonzero()[:, 0]
+    z, y, x = inside[beyond].unbind(1)
+    made[beyond, 1] *= z[:, :, None, None] & y[:, None, :, None] & x[:, None, None]
+    return made
 
 
-def cut(stack: Tensor, item: Tensor, points: Tensor, spacing: Tensor, side: int) -> Tensor:
-    """The same as `cubes`, one after the other: several times as fast for wide cubes on a CPU, slow elsewhere."""
-    at, within = places(stack, item, points, spacing, side)
-    low, high = at.amin(2, keepdim=True), at.amax(2)
-    made = stack.new_empty(len(item), 2, side, side, side)
-    for n, (i, (z, y, x), (c, b, a)) in enumerate(zip(item.tolist(), low[..., 0].tolist(), high.tolist())):
-        part = stack[i, :, z : c + 1, y : b + 1, x : a + 1]
-        for axis, index in enumerate(at[n] - low[n], 1):
-            part = part.index_select(axis, index)
-        made[n] = part
-    made[:, 1] *= within
+def along_rows(rows: Tensor, place: Tensor) -> Tensor:
+    """Rows (P, 2, S, S, L) with their voxels at places (P, S) of each: as they are where that changes nothing."""
+    side = place.shape[1]
+    plain = torch.arange(side, device=place.device)
+    other = (place != plain).any(1).nonzero()[:, 0]
+    made = rows if rows.shape[-1] == side else rows.new_empty(*rows.shape[:4], side)
+    if len(other):
+        made[other] = rows[other].gather(4, place[other, None, None, None].expand(-1, *rows.shape[1:4], -1))
     return made
 
 
 def places(stack: Tensor, item: Tensor, points: Tensor, spacing: Tensor, side: int) -> tuple[Tensor, Tensor]:
-    """The voxels (P, 3, S) of cubes along each axis, kept inside the stack, and what is inside: (P, S, S, S) bool."""
+    """The voxels (P, 3, S) of cubes along each axis, kept inside the stack, and which were inside, as bool."""
     around = torch.arange(side, device=stack.device) - side // 2
     step = spacing.amin(1, keepdim=True) / spacing
     at = voxels(voxels(points)[..., None] + around * step[item][..., None])
     last = torch.tensor(stack.shape[2:], device=stack.device)[:, None] - 1
-    z, y, x = ((at >= 0) & (at <= last)).unbind(1)
-    return at.clamp(min=torch.zeros_like(last), max=last), z[:, :, None, None] & y[:, None, :, None] & x[:, None, None]
+    return at.clamp(min=torch.zeros_like(last), max=last), (at >= 0) & (at <= last)
 
 
 def middle(cube: Tensor, side: int) -> Tensor:
@@ -61,10 +65,19 @@ def middle(cube: Tensor, side: int) -> Tensor:
 
 def scaled(image: Tensor) -> Tensor:
     """Each image (P, S, S, S) from its 1st to its 99.8th percentile to [0, 1], clipped; 0 where these are equal."""
-    flat = image.flatten(1).float()
-    last = flat.shape[1] - 1
-    low, high = (flat.kthvalue(1 + round(last * p), 1, keepdim=True).values for p in PERCENTILES)
-    return ((flat - low) / (high - low).clamp_min(1e-6)).clamp(0, 1).view(image.shape)
+    low, high = (value[:, None] for value in percentiles(image.flatten(1)))
+    return (image.flatten(1) - low).div_((high - low).clamp_min(1e-6)).clamp_(0, 1).view(image.shape)
+
+
+def percentiles(values: Tensor) -> list[Tensor]:
+    """PERCENTILES of each row (P, M), the nearest of its values: (P,) float32 each. Bytes are counted, not sorted."""
+    ranks = [round((values.shape[1] - 1) * p) for p in PERCENTILES]
+    if values.dtype != torch.uint8:
+        return [values.float().kthvalue(1 + rank, 1).values for rank in ranks]
+    one = torch.ones((), dtype=torch.int32, device=values.device).expand(values.shape)
+    counts = torch.zeros(len(values), 256, dtype=torch.int32, device=values.device)
+    counts = counts.scatter_add_(1, values.long(), one).cumsum(1)
+    return [(counts <= rank).sum(1).float() for rank in ranks]
 
 
 def prepared(cube: Tensor, side: int, scales: int) -> Tensor:
@@ -72,12 +85,17 @@ def prepared(cube: Tensor, side: int, scales: int) -> Tensor:
 
     The second scale is twice as wide at half the resolution: means of 2^3 voxels, of the trace the greatest.
     """
-    parts = [middle(cube, side)]
-    if scales == 2:
-        wide = middle(cube, 2 * side).float()
-        parts.append(torch.cat([F.avg_pool3d(wide[:, :1], 2), F.max_pool3d(wide[:, 1:], 2)], 1))
-    made = [torch.stack([scaled(part[:, 0]), (part[:, 1] > 0).float()], 1) for part in parts]
-    return torch.cat(made, 1)
+    made = torch.empty(len(cube), 2 * scales, side, side, side, device=cube.device)
+    for first in range(0, len(cube), BLOCK):
+        some, block = made[first : first + BLOCK], cube[first : first + BLOCK]
+        parts = [middle(block, side)]
+        if scales == 2:
+            wide = middle(block, 2 * side).float()
+            parts.append(torch.cat([F.avg_pool3d(wide[:, :1], 2), F.max_pool3d(wide[:, 1:], 2)], 1))
+        for number, part in enumerate(parts):
+            some[:, 2 * number] = scaled(part[:, 0])
+            some[:, 2 * number + 1] = part[:, 1] > 0
+    return made
 
 
 def turned(cube: Tensor, draw: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class Nodes(Traces):
         item, node = self.where[torch.as_tensor(items)].unbind(1)
         whole, count = self.tensors, len(item)
         point, spacing = whole["nodes"][item, 0, node], whole["spacing"]
-        cube = stacks.cut(whole["stack"][:, 0], item, point, spacing, self.box)
+        cube = stacks.cubes(whole["stack"][:, 0], item, point, spacing, self.box)
         one = {key: whole[key][item, 0, node][:, None, None] for key in ("onset", "branch", "rules")}
         return one | {
             "stack": cube[:, None],
