@@ -100,9 +100,9 @@ def unit(metric: str, length: str = "mm") -> str:
 
 
 def length(runs: Iterable["Run"]) -> str:
-    """The unit of distances in these runs: px where none of them knows the size of a pixel, else mm."""
-    units = {run.samples.index.get("unit", "mm") for run in runs}
-    return "px" if units == {"px"} else "mm"
+    """The unit of distances in these runs: px where none of them knows the size of a pixel, µm or mm."""
+    units = [run.samples.index.get("unit", "mm") for run in runs]
+    return next((unit for unit in ("px", "µm") if set(map(str, units)) == {unit}), "mm")
 
 
 def palette(arms: Iterable[str]) -> dict[str, str]:
