@@ -48,6 +48,13 @@ NAMES = {
     "ed": "Euclidean distance",
     "auc": "AUC",
     "f1": "F1",
+    "ap": "AP",
+    "auroc": "AUROC",
+    "detected": "Errors detected",
+    "false_alerts": "False alerts",
+    "false_alerts_gold": "False alerts on the gold control",
+    "false_runs": "False runs of alerts per 100 nodes",
+    "gold_margin": "Gold control margin",
 }
 SHORT = {
     "Foreground": "fg",
