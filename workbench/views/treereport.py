@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from bokeh.embed import components
-from bokeh.models import Column, Row
+from bokeh.models import Column, Row, Title
 from bokeh.resources import Resources
 
 from workbench import views
@@ -25,7 +25,10 @@ SWATCHES = {
     "#ffe65e": "alert, in a white ring",
     turntable.CHOSEN: "chosen",
 }
-STYLE = f"{report.STYLE} td:last-child {{ text-align: left; }} b.bar {{ display: inline-block; width: 120px; height: 9px; }}"
+STYLE = f"""{report.STYLE}
+td:last-child, th:last-child {{ text-align: left; }} svg {{ overflow: hidden; }}
+b.bar {{ display: inline-block; width: 120px; height: 9px; }}
+"""
 
 
 def picture(runs: Sequence["Run"], case: tuple[str, str], stretched: bool = False) -> Column:
@@ -42,9 +45,10 @@ def picture(runs: Sequence["Run"], case: tuple[str, str], stretched: bool = Fals
     low, high = trees.spread(neurons) if stretched else (0.0, 1.0)
     stage.mapper.update(low=low, high=high)
     stage.fit(np.max([neuron.sides for neuron in neurons], axis=0))
-    for tree, neuron in zip(stage.trees, neurons):
+    for letter, run, tree, neuron in zip(ascii_uppercase, runs, stage.trees, neurons):
         node = trees.start(neuron, trees.alerts(neuron))
         tree.plot.update(sizing_mode="fixed", width=WIDTH, height=round(WIDTH / turntable.ASPECT))
+        tree.plot.title = Title(text=f"{letter}: {views.label(run)}", text_font_style="normal")
         tree.show(neuron.drawn(), neuron.sides, neuron.corner)
         tree.ring(neuron.points[node], neuron.sides)
     return Column(children=[stage.buttons(), Row(children=[tree.plot for tree in stage.trees], spacing=12)])

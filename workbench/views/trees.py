@@ -55,28 +55,28 @@ class Neuron:
         """(N, 3) the coordinates of the file."""
         return self.points + self.corner
 
-    def truth(self, node: int) -> str:
-        """What is true of a node."""
-        kind = next((kind for at, kind in self.errors if at == node), None)
-        if kind:
-            return f"{kind} begins"
-        if self.onset[node] == 1:
-            return "beside where an error begins"
-        return "on a wrong branch" if self.branch[node] == 1 else "right" if self.onset[node] == 0 else "left out"
+    @cached_property
+    def truths(self) -> list[str]:
+        """What is true of each node."""
+        ranked = [self.onset == 1, self.branch == 1, self.onset == 0]
+        words = ["beside where an error begins", "on a wrong branch", "right"]
+        found = np.select(ranked, words, "left out").tolist()
+        for node, kind in self.errors:
+            found[node] = f"{kind} begins"
+        return found
 
     def tell(self, node: int) -> str:
         """Number, place, score and truth of a node."""
         x, y, z = self.files[node]
         alert = ", alert" if self.alert[node] else ""
         place = f"x {x:.1f}, y {y:.1f}, z {z:.1f} {self.unit}"
-        return f"node {node}: {place}; score {self.score[node]:.3f}{alert}; {self.truth(node)}"
+        return f"node {node}: {place}; score {self.score[node]:.3f}{alert}; {self.truths[node]}"
 
     def drawn(self) -> dict:
         """What a tree of a stage shows of it."""
         known = {name: getattr(self, name) for name in ("points", "parent", "score", "alert")}
-        told = [self.tell(node) for node in range(len(self.points))]
         errors = [(node, f"{kind} begins at node {node}") for node, kind in self.errors]
-        return known | {"wrong": self.branch == 1, "told": told, "errors": errors}
+        return known | {"wrong": self.branch == 1, "told": self.truths, "errors": errors}
 
 
 # ---------------------------------------------------------------- reading
@@ -192,7 +192,8 @@ def alerts(neuron: Neuron) -> pd.DataFrame:
     """A row a connected run of alerts, at its highest score, and a row an error that none is near: highest score first.
 
     node, x, y, z: as in the file. nodes: of the run. kind: the error within the tolerance of the run, `wrong branch`
-    or `left out` where it lies on one or on nodes without label, else `false alert`; errors that were not detected, `unseen`, at the end.
+    or `left out` where it lies on one or on nodes without label, else `false alert`; at the end errors that are
+    `unseen`.
     """
     group, rows, seen = runs(neuron.alert, neuron.parent), [], set()
     for one in range(1, group.max(initial=0) + 1):
@@ -229,6 +230,11 @@ def voxel_at(neuron: Neuron, point: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(point / neuron.voxel).astype(int), 0, most)
 
 
+def slab(neuron: Neuron, plane: Plane, point: np.ndarray) -> np.ndarray:
+    """Which nodes (N,) are near enough to the slice through a point to be drawn on it."""
+    return np.abs(neuron.points[:, plane.axis] - point[plane.axis]) <= SLAB * neuron.voxel[plane.axis]
+
+
 def strokes(
     neuron: Neuron, plane: Plane, point: np.ndarray, scale: tuple[float, float], field: float, trace: bool = True
 ) -> list[Stroke]:
@@ -240,9 +246,9 @@ def strokes(
         trace: whether the trace is drawn, or the cross alone.
     """
     axes, tints = [plane.across, plane.up], palette()
-    slab = trace & (np.abs(neuron.points[:, plane.axis] - point[plane.axis]) <= SLAB * neuron.voxel[plane.axis])
-    child = np.flatnonzero((neuron.parent >= 0) & slab)
-    child = child[slab[neuron.parent[child]]]
+    seen = slab(neuron, plane, point) & trace
+    child = np.flatnonzero((neuron.parent >= 0) & seen)
+    child = child[seen[neuron.parent[child]]]
     low, high = scale
     level = np.clip((neuron.score - low) / max(high - low, 1e-9), 0, 1)
     made: list[Stroke] = [
@@ -250,7 +256,7 @@ def strokes(
         for n in child
     ]
     turn = np.linspace(0, 2 * np.pi, 5)
-    for node in (at for at, _ in neuron.errors if slab[at]):
+    for node in (at for at, _ in neuron.errors if seen[at]):
         made.append((neuron.points[node, axes] + 0.05 * field * np.c_[np.cos(turn), np.sin(turn)], TRUTH, 2.0, "solid"))
     ways = np.array([(1, 0), (-1, 0), (0, 1), (0, -1)], float)
     ends = np.array([[0.035], [0.09]]) * field

@@ -30,6 +30,7 @@ from bokeh.models import (
 
 VIEWS = {"3-D": (-30.0, -25.0), "XY": (0.0, -90.0), "XZ": (0.0, 0.0), "YZ": (90.0, 0.0)}  # azimuth, elevation, degrees
 ASPECT = 1.6  # width over height of a plot
+MANY = 800  # nodes that are no longer drawn one by one while they turn
 FLOOR = 0.35  # opacity of what is furthest away
 BACKGROUND, FAINT = "#14181d", "#8894a3"
 STOPS = ((0.0, "#54708f"), (0.4, "#b3607f"), (0.7, "#f0803c"), (1.0, "#ffe65e"))  # brighter with the score
@@ -68,11 +69,17 @@ const now = camera.live ?? [camera.data.azimuth[0], camera.data.elevation[0]]
 const keep = () => { camera.data = {azimuth: [camera.live[0]], elevation: [camera.live[1]]} }
 """
 DRAG = """
-if (cb_obj.event_name == "panstart")
+const dots = (visible) => {  // many of them would slow a drag
+  for (const each of nodes)
+    if (visible || each.data_source.data.x.length > many) each.setv({visible}, {sync: false})
+}
+if (cb_obj.event_name == "panstart") {
   camera.grip = {angles: now, x: [x.start, x.end], y: [y.start, y.end]}
-else if (cb_obj.event_name == "panend")
-  { if (camera.live) keep() }
-else if (camera.grip && cb_obj.modifiers.shift) {
+  dots(false)
+} else if (cb_obj.event_name == "panend") {
+  dots(true)
+  if (camera.live) keep()
+} else if (camera.grip && cb_obj.modifiers.shift) {
   const {grip} = camera, plot = cb_obj.origin
   const dx = cb_obj.delta_x * (x.end - x.start) / plot.inner_width
   const dy = cb_obj.delta_y * (y.end - y.start) / plot.inner_height
@@ -80,7 +87,9 @@ else if (camera.grip && cb_obj.modifiers.shift) {
   y.setv({start: grip.y[0] + dy, end: grip.y[1] + dy})
 } else if (camera.grip) {
   const [azimuth, elevation] = camera.grip.angles
-  turn(azimuth - 0.5 * cb_obj.delta_x, Math.max(-90, Math.min(90, elevation + 0.5 * cb_obj.delta_y)))
+  if (!camera.aim) requestAnimationFrame(() => { turn(...camera.aim); camera.aim = null })
+  camera.aim = [azimuth - 0.5 * cb_obj.delta_x, Math.max(-90, Math.min(90, elevation + 0.5 * cb_obj.delta_y))]
+  camera.live = camera.aim
 }
 """
 TAP = """
@@ -124,7 +133,7 @@ class Stage:
 
     def __init__(self, count: int, unit: str, picked: Callable[[int, int], None] | None = None) -> None:
         azimuth, elevation = VIEWS["3-D"]
-        self.unit, self.radius = unit, 1.0
+        self.unit, self.radius, self.aspect = unit, 1.0, ASPECT
         self.camera = ColumnDataSource({"azimuth": [azimuth], "elevation": [elevation]}, tags=[1.0])
         self.pick = ColumnDataSource({"tree": [0], "node": [-1], "count": [0]})
         self.x, self.y = Range1d(-1, 1, tags=[-1, 1]), Range1d(-1, 1, tags=[-1, 1])
@@ -146,7 +155,8 @@ class Stage:
     def wire(self) -> None:
         args, tap = self.args(), {"pick": self.pick, "x": self.x}
         tap |= {"plots": [tree.plot for tree in self.trees], "nodes": [tree.sources["nodes"] for tree in self.trees]}
-        drag, picked = CustomJS(args=args, code=TURN + DRAG), CustomJS(args=tap, code=TAP)
+        dots = {"nodes": [tree.plot.select_one({"name": "nodes"}) for tree in self.trees], "many": MANY}
+        drag, picked = CustomJS(args=args | dots, code=TURN + DRAG), CustomJS(args=tap, code=TAP)
         over = self.view("3-D")
         for tree in self.trees:
             for event in ("panstart", "pan", "panend"):
@@ -172,7 +182,19 @@ class Stage:
         if radius == self.radius:
             return
         self.radius, self.camera.tags = radius, [radius]
-        for ends, half in ((self.x, 0.84 * radius * ASPECT), (self.y, 0.84 * radius)):
+        self.whole()
+
+    def shape(self, aspect: float) -> None:
+        """Gives all plots another width over height."""
+        if aspect != self.aspect:
+            self.aspect = aspect
+            for tree in self.trees:
+                tree.plot.aspect_ratio = aspect
+            self.whole()
+
+    def whole(self) -> None:
+        """The box in sight however it is turned."""
+        for ends, half in ((self.x, self.radius * max(self.aspect, 1)), (self.y, self.radius / min(self.aspect, 1))):
             ends.tags = [-half, half]
             ends.update(start=-half, end=half)
 
@@ -194,9 +216,12 @@ class Tree:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         ends = [f"{axis}{end}" for end in "01" for axis in "xyzuv"]
-        one, more = ["x", "y", "z", "u", "v"], {"edges": ["score"], "nodes": ["score", "node", "size", "rim", "told"]}
+        one, more = (
+            ["x", "y", "z", "u", "v"],
+            {"edges": ["score"], "nodes": ["score", "node", "size", "told", "px", "py", "pz"]},
+        )
         kinds = {"box": ends, "wrong": ends, "edges": [*ends, "near"], "nodes": [*one, "near"]}
-        kinds |= {"labels": [*one, "text"], "errors": [*one, "told"], "chosen": one}
+        kinds |= {"labels": [*one, "text"], "errors": [*one, "told"], "alerts": one, "chosen": one}
         self.sources = {
             name: ColumnDataSource({key: [] for key in (*columns, *more.get(name, ()))})
             for name, columns in kinds.items()
@@ -210,8 +235,9 @@ class Tree:
             toolbar_location=None, title=None, outline_line_color=None, background_fill_color=BACKGROUND, name="tree",
         )  # fmt: skip
         line = {"x0": "u0", "y0": "v0", "x1": "u1", "y1": "v1"}
-        dot = {"size": "size", "fill_color": score, "fill_alpha": "near", "line_color": "rim", "line_width": 1.5}
+        dot = {"size": "size", "fill_color": score, "fill_alpha": "near", "line_color": None}
         mark = {"marker": "diamond", "size": 17, "fill_color": None, "line_color": TRUTH, "line_width": 2.5}
+        rim = {"size": 10, "fill_color": None, "line_color": "white", "line_width": 1.5}
         ring = {"size": 22, "fill_color": None, "line_color": CHOSEN, "line_width": 2.5}
         place = {"x": "u", "y": "v"}
         text = {"text_color": FAINT, "text_font_size": "11px", "text_align": "center", "text_baseline": "middle"}
@@ -220,13 +246,21 @@ class Tree:
             "wrong": Segment(**line, line_color=TRUTH, line_alpha=0.4, line_width=8, line_cap="round"),
             "edges": Segment(**line, line_color=score, line_alpha="near", line_width=3, line_cap="round"),
             "nodes": Scatter(**place, **dot),
+            "alerts": Scatter(**place, **rim),
             "errors": Scatter(**place, **mark),
             "chosen": Scatter(**place, **ring),
             "labels": Text(**place, text="text", **text),
         }  # fmt: skip
         made.renderers = [self.drawn(name, glyph) for name, glyph in glyphs.items()]
         made.toolbar.active_scroll = wheel = WheelZoomTool()
-        hover = [HoverTool(renderers=[made.renderers[number]], tooltips="@told") for number in (3, 4)]
+        place = f"@px{{0.0}}, @py{{0.0}}, @pz{{0.0}} {stage.unit}"
+        rows = [("node", "@node"), ("x, y, z", place), ("score", "@score{0.000}"), ("truth", "@told")]
+        told = {"nodes": rows, "errors": "@told"}
+        hover = [
+            HoverTool(renderers=[each], tooltips=told[each.name], limit=1)
+            for each in made.renderers
+            if each.name in told
+        ]
         made.add_tools(wheel, *hover)
         made.add_layout(scale_bar(stage.x, stage.unit, FAINT))
         return made
@@ -253,13 +287,16 @@ class Tree:
         alert = tree["alert"][order]
         looks = {
             "score": score[order], "node": order.astype(np.int32), "size": np.where(alert, 9, 5).astype(np.int32),
-            "rim": np.where(alert, "#ffffff", "#00000000").tolist(), "told": [tree["told"][n] for n in order],
+            "told": [tree["told"][n] for n in order],
         }  # fmt: skip
+        places = (tree["points"][order] + corner).astype(np.float32)
+        looks |= {f"p{axis}": places[:, number] for number, axis in enumerate("xyz")}
         told = [words for _, words in tree["errors"]]
         data = {
             "edges": columns(_0=points[parent[child]], _1=points[child]) | {"score": score[child]},
             "nodes": columns(_=points[order]) | looks,
             "wrong": flat(columns(_0=points[parent[wrong]], _1=points[wrong])),
+            "alerts": flat(columns(_=points[tree["alert"]])),
             "errors": flat(columns(_=points[[node for node, _ in tree["errors"]]])) | {"told": told},
         }
         for name, values in (data | self.frame(np.asarray(sides), corner)).items():

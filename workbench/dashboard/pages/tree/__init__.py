@@ -22,6 +22,8 @@ NAMES = ("A", "B")
 DOWN = (1,)  # y runs downwards in slices
 WIDE = 40  # voxels that a slice shows to begin with, or all of a smaller stack
 EXPORTED = 8
+NONE = "none"
+LARGE = 1.1  # width over height of a tree that stands alone
 GREY = ":host .bk-btn { background: #f3f3f3; border-color: transparent; }"
 
 
@@ -40,8 +42,8 @@ class Comparison:
         self.unit, self.neurons, self.tables, self.width = trees.length(first), [], [], 0.0
         style = {"margin": 0, "stylesheets": [frame.STYLE]}
         self.a = pn.widgets.Select(options=self.options, value=first, **frame.STRETCH, **style)
-        other = second if second is not first else None
-        self.b = pn.widgets.Select(options={"none": None} | self.options, value=other, **frame.STRETCH, **style)
+        other = second if second is not first else NONE
+        self.b = pn.widgets.Select(options={NONE: NONE} | self.options, value=other, **frame.STRETCH, **style)
         self.cases, self.alerts = CaseList([first, second], NAMES), AlertList(self.unit)
         self.stage = turntable.Stage(2, self.unit, self.picked)
         self.pictures = Pictures(trees.PLANES.values(), ["image"], ["trace"], (1, 1, 1), [], self.tapped)
@@ -82,7 +84,7 @@ class Comparison:
     @property
     def runs(self) -> list[Run]:
         """The runs that are shown: one or two."""
-        return [run for run in (self.a.value, self.b.value) if run is not None]
+        return [run for run in (self.a.value, self.b.value) if run != NONE]
 
     @property
     def shown(self) -> int:
@@ -103,6 +105,7 @@ class Comparison:
                 self.say(message=f"<div>{escape(str(error))}</div>")
                 return
             self.board.single = len(self.runs) == 1
+            self.stage.shape(LARGE if len(self.runs) == 1 else turntable.ASPECT)
             self.active.disabled = len(self.runs) == 1
             self.draw()
 
@@ -145,11 +148,11 @@ class Comparison:
                 self.alerts.choose(node)
 
     def tapped(self, plane: Plane, across: float, up: float) -> None:
-        """A click on a slice: the node nearest to it."""
+        """A click on a slice: the nearest node of those that are drawn on it."""
         neuron = self.neurons[self.shown]
-        place = neuron.points[self.alerts.node].copy()
-        place[[plane.across, plane.up]] = across, up
-        self.alerts.choose(int(np.linalg.norm(neuron.points - place, axis=1).argmin()))
+        near = np.flatnonzero(trees.slab(neuron, plane, neuron.points[self.alerts.node]))
+        apart = np.linalg.norm(neuron.points[near][:, [plane.across, plane.up]] - (across, up), axis=1)
+        self.alerts.choose(int(near[apart.argmin()]))
 
     def look(self) -> None:
         """Another node: slices through it, and rings about it."""
@@ -208,7 +211,7 @@ class Comparison:
         scores = ", ".join(f"{name} {one.score[node]:.3f}" for name, one in zip(letters, same))
         alert = " · <b>alert</b>" if neuron.alert[node] else ""
         place = f"x {x:.1f}, y {y:.1f}, z {z:.1f} {self.unit}"
-        return f"<b>Node {node}</b> · {place} · score {scores}{alert} · {escape(neuron.truth(node))}"
+        return f"<b>Node {node}</b> · {place} · score {scores}{alert} · {escape(neuron.truths[node])}"
 
     def unlike(self) -> str:
         """Says so where only part of the cases can be compared, or the traces of this one differ."""

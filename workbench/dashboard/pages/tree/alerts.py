@@ -8,7 +8,7 @@ from bokeh.models import NumberFormatter
 from workbench.dashboard import frame
 from workbench.dashboard.cases import Keys
 
-DECIMALS = {"x": "0.0", "y": "0.0", "z": "0.0", "score": "0.000"}
+DECIMALS = {"node": "0", "x": "0.0", "y": "0.0", "z": "0.0", "score": "0.000"}
 WIDTHS = {"node": 42, "x": 46, "y": 46, "z": 46, "score": 50}
 
 

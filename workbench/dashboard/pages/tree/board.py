@@ -102,8 +102,10 @@ class Board(ReactiveHTML):
         .told {{ grid-column: 1 / 3; }}
         .slices {{ display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 2px 14px;
                    width: min(100%, calc(3 * max(200px, (100vh - 330px) * 0.46) + 28px)); }}
+        .single.grid {{ grid-template-columns: minmax(0, 1.15fr) minmax(0, 1fr); }}
         .single .second {{ display: none; }}
-        .single .tree {{ width: min(100%, calc((100vh - 270px) * 1.6)); }}
+        .single .tree {{ width: min(100%, calc((100vh - 270px) * 1.1)); }}
+        .single .node {{ flex: 1 0 100%; }}
         .single .told {{ grid-column: 2; }}
         .single .slices {{ grid-template-columns: repeat(2, minmax(0, 1fr));
                            width: min(100%, max(320px, calc(100vh - 330px))); }}
