@@ -59,7 +59,7 @@ class Neuron:
     def truths(self) -> list[str]:
         """What is true of each node."""
         ranked = [self.onset == 1, self.branch == 1, self.onset == 0]
-        words = ["beside where an error begins", "on a wrong branch", "right"]
+        words = ["beside an error", "on a wrong branch", "right"]
         found = np.select(ranked, words, "left out").tolist()
         for node, kind in self.errors:
             found[node] = f"{kind} begins"

@@ -66,7 +66,7 @@ class Comparison:
         )
         self.field.value = part
         self.save = pn.widgets.FileDownload(
-            callback=self.export, filename="trees.html", label=f"Export {EXPORTED} neurons", width=136, **style
+            callback=self.export, filename="trees.html", label="Export", width=84, **style
         )
 
     def watch(self) -> None:

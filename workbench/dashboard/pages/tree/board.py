@@ -88,7 +88,7 @@ class Board(ReactiveHTML):
         .tools, .line {{ display: flex; align-items: center; gap: 6px 8px; margin-bottom: 6px; min-height: 32px;
                   flex-wrap: wrap; white-space: nowrap; }}
         .place {{ flex: 1; min-width: 150px; overflow: hidden; text-overflow: ellipsis; padding: 0 6px; }}
-        .choice {{ width: 220px; }}
+        .choice {{ width: clamp(140px, 20cqw, 230px); }}
         .count {{ width: 90px; }}
         .message > div {{ background: #fdf3d8; border: 1px solid #ecd9a0; border-radius: 6px; padding: 6px 12px;
                           margin-bottom: 8px; }}
