@@ -298,3 +298,78 @@ def write_points(root: Path, arm: str, seed: int = 0, cases: int = 12, size: int
     (run.path / "metrics.jsonl").write_text(json.dumps({"step": 1, "epoch": 1, "time": 1.0, "loss": 0.5}) + "\n")
     (run.path / "done").touch()
     return run
+
+
+# ---------------------------------------------------------------- traced neurons
+
+SHARPNESS = {"neuronqc": 4.0, "rulescore": 1.5, "chance": 0.0}  # how far scores of wrong nodes lie from right ones
+
+
+def walk(rng: np.random.Generator, count: int, sides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A tree of branching walks: nodes (N, 3) z, y, x in voxels and the parent (N,) of each."""
+    points, parent, ways = [sides / 2], [-1], [rng.standard_normal(3)]
+    for node in range(1, count):
+        above = int(rng.integers(node)) if node % 25 == 0 else node - 1
+        way = 0.8 * ways[above] + 0.6 * rng.standard_normal(3)
+        step = points[above] + 1.6 * way / np.linalg.norm(way)
+        out = (step < 2) | (step > sides - 3)
+        ways.append(np.where(out, -way, way))
+        points.append(step.clip(2, sides - 3))
+        parent.append(above)
+    return np.array(points), np.array(parent)
+
+
+def traced(number: int, count: int, sides: np.ndarray) -> dict[str, np.ndarray]:
+    """One neuron: its stack, its tree with two wrong ends, and their labels."""
+    rng = np.random.default_rng(number)
+    points, parent = walk(rng, count - 10 * (number % 3), sides)
+    own, onset, branch = len(points), np.zeros(len(points)), np.zeros(len(points))
+    begins = np.array([own // 2, own - 12])
+    for first in begins:
+        branch[first : first + 8] = 1
+        onset[first + 1 : first + 8], onset[first - 1 : first + 2] = -1, 1
+    volume = np.zeros(sides.astype(int))
+    volume[tuple(points[branch == 0].round().astype(int).T)] = 1
+    volume = 900 * ndimage.gaussian_filter(volume, 1.0) + rng.normal(30, 9, volume.shape)
+    rest = count - own
+    pad = {"parent": (parent, -2), "onset": (onset, -1), "branch": (branch, -1)}
+    made = {name: np.pad(values, (0, rest), constant_values=fill) for name, (values, fill) in pad.items()}
+    return made | {
+        "volume": volume.clip(0, 255).astype(np.uint8), "nodes": np.pad(points, ((0, rest), (0, 0))),
+        "place": points[begins], "kind": np.array([1 + number % 4, 4]),
+    }  # fmt: skip
+
+
+def write_trees(
+    root: Path, arm: str, seed: int = 0, cases: int = 5, count: int = 120, sides=(20, 44, 52), spacing=(2.0, 0.5, 0.5)
+) -> runs.Run:
+    """One finished run that judges the nodes of traces, in stacks (Z, Y, X) of thick slices; two versions of each."""
+    data = {"kind": "neuron", "source": "phantom", "size": max(sides)}
+    run = runs.create(root, {"method": arm, "config": {}, "budget": {}, "data": data, "seed": seed}, arm)
+    own, rows = np.random.default_rng([seed, len(arm)]), []
+    index = [{"case": f"neuron-{n:04d}", "group": f"brain-{n // 2}"} for n in range(cases)]
+    made = [traced(n, count, np.array(sides, float)) for n in range(cases)]
+    arrays = {name: np.stack([each[name] for each in made]).astype(np.float32) for name in made[0]}
+    arrays["volume"] = arrays["volume"].astype(np.uint8)
+    logit = SHARPNESS[arm] * (arrays["onset"] != 0) + 1.2 * own.standard_normal((cases, count)) - 2
+    score = np.where(arrays["parent"] > -2, 1 / (1 + np.exp(-logit)), 0)
+    for name, values in (arrays | {"score": score}).items():
+        if name in ("parent", "onset", "branch", "nodes", "score"):
+            arrays[name] = np.repeat(values[:, None], 2, axis=1).astype(np.float32)
+    arrays |= {"mask": (score > 0.72).astype(np.uint8), "image": arrays["volume"].max(1)}
+    fixed = {"spacing": spacing, "block": (1, 1, 1), "origin": (10.0, 20.0, 30.0), "tolerance": 3.0}
+    arrays |= {name: np.full((cases, *np.shape(value)), value, np.float32) for name, value in fixed.items()}
+    for number, entry in enumerate(index):
+        right, alert = arrays["onset"][number, 0] == 0, arrays["mask"][number] > 0
+        wrong = arrays["onset"][number, 0] == 1
+        ranks = score[number][wrong][:, None] > score[number][right]
+        rows.append(entry | {"ap": ranks.mean() / 2, "auroc": ranks.mean(), "detected": float(alert[wrong].any())})
+        rows[-1]["false_alerts"] = alert[right].mean()
+    for name, array in arrays.items():
+        np.save(run.path / "samples" / f"{name}.npy", array)
+    told = {"cases": index, "arrays": sorted(arrays), "labels": {}, "unit": "µm"}
+    runs.write_json(run.path / "samples" / "index.json", told)
+    pd.DataFrame(rows).to_parquet(run.path / "scores.parquet")
+    (run.path / "metrics.jsonl").write_text(json.dumps({"step": 1, "epoch": 1, "time": 1.0, "loss": 0.5}) + "\n")
+    (run.path / "done").touch()
+    return run

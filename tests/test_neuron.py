@@ -1,5 +1,6 @@
 """Traced neurons: phantoms with errors, labels, cubes, rules, folders of stacks with SWC files."""
 
+import dataclasses
 import functools
 
 import nibabel
@@ -25,6 +26,7 @@ from workbench.data.neuron import (
     rules,
     volumes,
 )
+from workbench.data.neuron.cases import greatest
 from workbench.data.neuron.labels import KINDS, Draft, Event
 from workbench.errors import InvalidImage, InvalidParameter
 from workbench.models import stacks
@@ -71,7 +73,9 @@ def test_items_have_the_documented_form():
         "branch": (2, 2, count), "rules": (2, 2, count, 11), "place": (2, 2, 3), "kind": (2, 2), "spacing": (2, 3),
         "tolerance": (2,), "image": (2, 1, 32, 32),
     }  # fmt: skip
-    assert {key: tuple(value.shape) for key, value in whole.items()} == shapes
+    seen = {"volume": (2, 32, 32, 32), "block": (2, 3), "origin": (2, 3)}
+    assert {key: tuple(value.shape) for key, value in whole.items()} == shapes | seen
+    assert small().valid.__getitems__([0, 1]).keys() == shapes.keys()
     assert {key: tuple(value.shape) for key, value in node.items()} == {
         "stack": (3, 1, 2, 32, 32, 32), "nodes": (3, 1, 1, 3), "parent": (3, 1, 1), "onset": (3, 1, 1),
         "branch": (3, 1, 1), "rules": (3, 1, 1, 11), "place": (3, 1, 3), "kind": (3, 1), "spacing": (3, 3),
@@ -83,6 +87,25 @@ def test_items_have_the_documented_form():
     assert (whole["parent"] < torch.arange(count)).all() and not real.all()
     assert (whole["onset"][~real] == -1).all() and (whole["branch"][~real] == -1).all()
     assert len(small().train.table["case"]) == len(small().train)
+
+
+def test_what_is_kept_to_look_at_does_not_change_the_data():
+    made = small()
+    assert not {"volume", "block", "origin"} & made.test.tensors.keys() and set(made.shown) <= set(
+        made.test.__getitems__([0])
+    )
+
+
+def test_large_volumes_are_kept_as_the_greatest_values_of_blocks():
+    test = dataclasses.replace(small().test, kept=len(small().test) * 16 * 16 * 32)
+    item, stack = test.__getitems__([1]), small().test.tensors["stack"][1, 0, 0]
+    block = item["block"][0].int().tolist()
+    assert sorted(block) == [1, 2, 2] and item["volume"].dtype == torch.uint8
+    for z, y, x in ((0, 0, 0), (3, 5, 7), (15, 15, 15)):
+        part = stack[tuple(slice(i * b, (i + 1) * b) for i, b in zip((z, y, x), block))]
+        assert item["volume"][0, z, y, x] == part.max()
+    odd = greatest(torch.arange(5, dtype=torch.uint8).view(1, 1, 1, 5), (1, 1, 2))
+    assert odd.flatten().tolist() == [1, 3, 4]
 
 
 def test_no_neuron_is_in_two_folds_and_each_is_tested_once():
@@ -541,6 +564,19 @@ def test_stacks_are_cut_to_their_trace():
     moved = points + shift
     at = lambda volume, p: volume[int(p[2] / 2), int(p[1]), int(p[0])]  # noqa: E731
     assert [at(part, p) for p in moved] == [at(array, p) for p in points] and part.size < array.size / 20
+
+
+def test_places_in_a_cut_stack_are_told_as_in_the_file(tmp_path):
+    one = phantoms.neuron(0, Options(size=32))
+    tiff(tmp_path / "images/a.tif", np.pad(one.stack.astype(np.uint16) * 16, [(20, 0), (30, 0), (40, 0)]))
+    trace(tmp_path / "traces/a.swc", one.gold.points + np.array([40, 30, 20]), one.gold.parent)
+    entry = folders.Entry("a", tmp_path / "images/a.tif", tmp_path / "traces/a.swc", None, "a", 0)
+    cut = folders.neuron(entry, tmp_path, Options(box=16, spacing="0.5,0.5,0.5"))
+    first = swc.read_swc(entry.trace).points[0]
+    assert (cut.origin[::-1] > 1).all() and cut.stack.shape < (52, 62, 72)
+    np.testing.assert_allclose(
+        cut.origin[::-1] + 0.5 * cut.draft.points[0], 0.5 * first, atol=0.7
+    )  # nodes are jittered
 
 
 def test_what_is_wrong_with_one_neuron_sets_it_aside(tmp_path):

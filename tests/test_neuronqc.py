@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from scipy import ndimage
 from torch.nn import functional as F
 
-from workbench import data, fit, method, study
+from workbench import data, fit, method, study, views
 from workbench.baselines import chance
 from workbench.compare import better
 from workbench.data.neuron import Options, rules
@@ -25,6 +25,7 @@ from workbench.methods import neuronqc
 from workbench.methods.neuronqc import ABLATIONS, CLAIMS, PAPER, TINY, Config, NeuronQC
 from workbench.models import resnet, stacks, tracing
 from workbench.models.tracing import KINDS, runs, smoothed, threshold_at
+from workbench.views import trees
 
 ARMS = ("neuronqc", "rulescore", "chance")
 FEW = {"size": 32, "train": 2, "valid": 2, "test": 2, "folds": 2}
@@ -410,8 +411,19 @@ def test_a_study_fixes_the_threshold_without_the_test_neurons(tmp_path, monkeypa
 def test_a_run_keeps_little_and_scores_every_neuron(tmp_path):
     made = study.Study({"neuronqc": study.Arm("neuronqc")}, FEW, BUDGET, root=tmp_path).run()
     samples = made.runs[0].path / "samples"
-    assert {path.stem for path in samples.glob("*.npy")} >= {"image", "nodes", "parent", "onset", "score", "mask"}
-    assert sum(path.stat().st_size for path in samples.glob("*.npy")) < 100_000
+    kept = {path.stem: path.stat().st_size for path in samples.glob("*.npy")}
+    assert kept.keys() >= {"image", "nodes", "parent", "onset", "score", "mask", "tolerance"}
+    assert kept.pop("volume") < 2 * 32**3 + 200 and sum(kept.values()) < 60_000
+    views.check(made.runs[0], trees.NEEDS)
+    trees.check(made.runs[0])
+    neuron = trees.read(made.runs[0], views.shared(made.runs)[0])
+    truth = data.open_data("neuron", **FEW).test
+    stack = truth.tensors["stack"][0, 0, 0].numpy()
+    for plane, image in zip(trees.PLANES.values(), (stack[7], stack[:, :, 7].T, stack[:, 7])):
+        found = trees.cut(made.runs[0], views.shared(made.runs)[0], plane, 7)
+        np.testing.assert_array_equal(found[::-1], image)
+    assert neuron.unit == "µm" and neuron.files == pytest.approx(neuron.points - 0.5)
+    assert len(neuron.points) == (truth.tensors["parent"][0, 0] > -2).sum()
     assert len(made.scores) == 2 and made.scores["ap"].notna().any()
 
 

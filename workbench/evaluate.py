@@ -23,7 +23,9 @@ def assess(model: method.Method, source: data.Data) -> tuple[pd.DataFrame, dict[
 
 
 def encoded(key: str, value: torch.Tensor) -> np.ndarray:
-    """As it is kept: pixels and labels (B, C, *S) as uint8 (B, *S) or (B, *S, 3), anything else as float32."""
+    """As it is kept: pixels and labels (B, C, *S) as uint8 (B, *S) or (B, *S, 3), else bytes as such or float32."""
+    if value.dtype == torch.uint8:
+        return value.cpu().numpy()
     if key not in PIXELS + LABELS:
         return value.float().cpu().numpy()
     value = value.float() * 255 if key in PIXELS else value

@@ -16,19 +16,19 @@ from workbench.errors import InvalidRun
 from workbench.runs import Run
 from workbench.views import curves
 
-PREFERRED = ("fg_psnr", "dice", "ed", "psnr", "ciede2000")
+PREFERRED = ("fg_psnr", "dice", "ed", "ap", "psnr", "ciede2000")
 
 
 class Keys(ReactiveHTML):
     """Counts presses of the arrow keys and of j and k: anywhere in a served page, under the pointer in a notebook."""
 
-    moves = param.Integer(0, doc="Presses of → or j less those of ← or k.")
+    moves = param.Integer(0, doc="Presses of → or j less those of ← or k, or as `steps` tell.")
+    steps = param.Dict(default={"ArrowRight": 1, "j": 1, "ArrowLeft": -1, "k": -1}, doc="What each key counts.")
     everywhere = param.Boolean(True)
 
     _template = '<div id="keys" style="display:none"></div>'
     _scripts = {
         "render": """
-          const step = {ArrowRight: 1, j: 1, ArrowLeft: -1, k: -1}
           const page = () => {
             let node = view.el
             while (node && !(node.classList && node.classList.contains('workbench-page')))
@@ -36,7 +36,7 @@ class Keys(ReactiveHTML):
             return node
           }
           state.press = (event) => {
-            const move = step[event.key], at = event.composedPath()[0]
+            const move = data.steps[event.key], at = event.composedPath()[0]
             if (!move || event.ctrlKey || event.metaKey || event.altKey || !view.el.isConnected) return
             if (at.isContentEditable || (at.matches && at.matches('input, textarea, select, [role=slider]'))) return
             const root = page()

@@ -120,6 +120,14 @@ class Pictures:
         """Sends what was drawn to a notebook; a server needs no telling."""
         pn.io.push_notebook(*self.panes[:1])
 
+    def center(self, at: Sequence[float], width: float | None = None, mirrored: Sequence[int] = ()) -> None:
+        """Moves the middle of all frames, as wide as they are or anew, to a place in mm; some axes run backwards."""
+        for axis, (end, place) in enumerate(zip(self.ranges, at)):
+            half = (width or abs(end.end - end.start)) / 2 * (-1 if axis in mirrored else 1)
+            whole = (width or abs(end.tags[1] - end.tags[0])) / 2 * (-1 if axis in mirrored else 1)
+            end.tags = [place - whole, place + whole]
+            end.update(start=place - half, end=place + half)
+
     def fit(self, sides: Sequence[float], mirrored: bool = False) -> None:
         """Shows the whole case where its size in mm or the direction of its first axis is another than before."""
         extent = (*sides, mirrored)

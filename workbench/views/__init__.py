@@ -48,6 +48,13 @@ NAMES = {
     "ed": "Euclidean distance",
     "auc": "AUC",
     "f1": "F1",
+    "ap": "AP",
+    "auroc": "AUROC",
+    "detected": "Errors detected",
+    "false_alerts": "False alerts",
+    "false_alerts_gold": "False alerts on the gold control",
+    "false_runs": "False runs of alerts per 100 nodes",
+    "gold_margin": "Gold control margin",
 }
 SHORT = {
     "Foreground": "fg",
@@ -100,9 +107,9 @@ def unit(metric: str, length: str = "mm") -> str:
 
 
 def length(runs: Iterable["Run"]) -> str:
-    """The unit of distances in these runs: px where none of them knows the size of a pixel, else mm."""
-    units = {run.samples.index.get("unit", "mm") for run in runs}
-    return "px" if units == {"px"} else "mm"
+    """The unit of distances in these runs: px where none of them knows the size of a pixel, µm or mm."""
+    units = [run.samples.index.get("unit", "mm") for run in runs]
+    return next((unit for unit in ("px", "µm") if set(map(str, units)) == {unit}), "mm")
 
 
 def palette(arms: Iterable[str]) -> dict[str, str]:

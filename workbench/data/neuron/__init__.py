@@ -17,6 +17,12 @@ about one node in the same form, V = N = 1. Nodes are padded to the largest numb
     tolerance  (B,)                between an alert and the error it detects, finest voxels
     image      (B, 1, Y, X)        whole neurons: the stack's greatest values along z, in [0, 1], to look at
 
+Test neurons also have what is kept to look at:
+
+    volume     (B, Z', Y', X')     uint8: the stack, of large ones the greatest values of blocks of voxels
+    block      (B, 3)              sides of these blocks along z, y, x in voxels, 1 where nothing was reduced
+    origin     (B, 3)              of the stack in its file along z, y, x, in units of the spacing
+
 `unjudged(image, trace)` makes one trace without known errors ready for `predict`; `write_alerts` writes what comes
 of it as SWC and CSV.
 """

@@ -17,7 +17,10 @@ from workbench.data.neuron.rules import RULES, measured
 from workbench.errors import InvalidImage, InvalidParameter
 from workbench.models import stacks
 
-SHOWN = ("image", "nodes", "parent", "onset", "branch", "place", "kind", "spacing")
+SHOWN = (
+    "image", "volume", "block", "origin", "nodes", "parent", "onset", "branch", "place", "kind", "spacing", "tolerance",
+)  # fmt: skip
+KEPT = 256 << 20  # bytes of a split's volumes that are kept to look at
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Neuron:
     group: str
     gold_stack: np.ndarray | None = None
     gold: Draft | None = None
+    origin: np.ndarray | None = None  # (3,) of the stack in its file along z, y, x, in units of the spacing
     kinds: np.ndarray | None = field(default=None, repr=False)  # SWC types of the draft's nodes
 
 
@@ -93,6 +97,24 @@ class Traces(Cases):
     def __getitems__(self, items: Sequence[int]) -> dict[str, Tensor]:
         index = torch.as_tensor(items)
         return {key: tensor[index] for key, tensor in self.tensors.items()}
+
+
+@dataclass(frozen=True)
+class Seen(Traces):
+    """Whole neurons with what is kept to look at: `volume`, `block` and `origin` beside what all have.
+
+    `origins` (B, 3) are those of the neurons; `kept` is the number of bytes that all volumes may take together.
+    """
+
+    origins: Tensor = field(default_factory=lambda: torch.zeros(0, 3))
+    kept: int = KEPT
+
+    def __getitems__(self, items: Sequence[int]) -> dict[str, Tensor]:
+        batch = super().__getitems__(items)
+        stack = batch["stack"][:, 0, 0]
+        block = blocks(stack.shape[1:], self.kept // len(self))
+        size = torch.tensor(block, dtype=torch.float32).expand(len(stack), 3)
+        return batch | {"volume": greatest(stack, block), "block": size, "origin": self.origins[torch.as_tensor(items)]}
 
 
 @dataclass(frozen=True)
@@ -137,6 +159,8 @@ def assembled(name: str, splits: Mapping[str, Sequence[Neuron]], options: Option
     table = {key: [values[item] for item in where[:, 0].tolist()] for key, values in train.table.items()}
     nodes = Nodes(train.tensors, table, where, options.box)
     made = {split: traces(splits[split], options, gold=True) for split in ("valid", "test")}
+    origins = np.array([np.zeros(3) if one.origin is None else one.origin for one in splits["test"]], np.float32)
+    made["test"] = Seen(made["test"].tensors, made["test"].table, torch.from_numpy(origins))
     odds = {f"{key}_odds": ratio(labels) for key, labels in (("onset", onset), ("branch", branch))}
     spec = {"box": options.box, "rules": len(RULES), **odds}
     return Data(name, train=nodes, **made, spec=spec, shown=SHOWN, **rest)
@@ -166,6 +190,27 @@ def traces(neurons: Sequence[Neuron], options: Options, gold: bool) -> Traces:
     made["tolerance"] = np.full(len(neurons), options.tolerance, np.float32)
     table = {"case": [one.case for one in neurons], "group": [one.group for one in neurons]}
     return Traces({key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in made.items()}, table)
+
+
+def blocks(sides: Sequence[int], most: int) -> tuple[int, ...]:
+    """The sides of blocks that a volume is reduced by, the longest side halved until at most so many voxels are left.
+
+    >>> blocks((100, 400, 300), 100 * 200 * 200)
+    (1, 2, 2)
+    """
+    block = [1, 1, 1]
+    while np.prod(left := [-(-side // part) for side, part in zip(sides, block)]) > max(most, 1):
+        block[int(np.argmax(left))] *= 2
+    return tuple(block)
+
+
+def greatest(volume: Tensor, block: Sequence[int]) -> Tensor:
+    """The greatest value of each block of volumes (B, Z, Y, X), those at the far ends perhaps smaller ones."""
+    for axis, (side, part) in enumerate(zip(volume.shape[1:], block), 1):
+        if part > 1:
+            starts = range(0, side, part)
+            volume = torch.stack([volume.narrow(axis, at, min(part, side - at)).amax(axis) for at in starts], axis)
+    return volume
 
 
 def check_memory(count: int, sides: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from workbench.data.io.swc import Tree, read_swc
 from workbench.data.neuron.cases import DEFAULTS, Neuron, Options, assembled
 from workbench.data.neuron.labels import Draft, compared
 from workbench.data.neuron.perturbation import control, drafted, of_file, perturbed
-from workbench.data.neuron.volumes import cropped, placed, read_stack
+from workbench.data.neuron.volumes import NIFTI, cropped, placed, read_stack
 from workbench.errors import InvalidImage
 
 SHOWN = 5  # names in one message
@@ -47,7 +47,9 @@ def load(root: str | Path, options: Options = DEFAULTS) -> Data:
     """
     splits, aside, _ = readable(Path(root), options)
     made = {name: [one for _, one in pairs] for name, pairs in splits.items()}
-    return assembled(Path(root).name or "folder", made, options, aside=list(aside.items()))
+    headers = all(entry.image.name.lower().endswith(NIFTI) for entry, _ in splits["test"])
+    unit = "µm" if options.sides else "mm" if headers else "px"
+    return assembled(Path(root).name or "folder", made, options, unit=unit, aside=list(aside.items()))
 
 
 def check(root: str | Path, options: Options = DEFAULTS) -> Iterator[str]:
@@ -201,8 +203,8 @@ def neuron(entry: Entry, root: Path, options: Options) -> Neuron:
         apart = 2 * options.tolerance
         draft = perturbed(rng, array, gold, ratio, options.step, options.events, entry.number, apart)
     gold_stack, control_draft = control(rng, array, gold, options.step)
-    case, group = hashed(name), hashed(entry.group)
-    return Neuron(array, draft, stack.spacing, case, group, gold_stack, control_draft, kinds)
+    case, group, origin = hashed(name), hashed(entry.group), -shift[::-1] * stack.spacing.min()
+    return Neuron(array, draft, stack.spacing, case, group, gold_stack, control_draft, origin, kinds)
 
 
 def differing(tree: Tree, points: np.ndarray, gold: Draft, options: Options) -> tuple[Draft, np.ndarray]:

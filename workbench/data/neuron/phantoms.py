@@ -53,11 +53,12 @@ def phantom(options: Options = DEFAULTS) -> Data:
     """Volumes of 3 to 5 trees with dimmed gaps and noise; the trace of the first has up to `options.events` errors.
 
     There are folds * test neurons, or more where training needs them; fold k is the k-th `test` of them. Those after it
-    in the round are for validation and training, so the validation neurons belong to the training folds.
+    in the round are for validation and training, so the validation neurons belong to the training folds. A voxel is
+    taken to be 1 µm wide.
     """
     splits = dealt(options)
     made = {name: [neuron(number, options) for number in numbers] for name, numbers in splits.items()}
-    return assembled("phantom", made, options)
+    return assembled("phantom", made, options, unit="µm")
 
 
 def dealt(options: Options) -> dict[str, list[int]]:
