@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import panel as pn
 import pytest
+from bokeh.models import WheelZoomTool
 from browsers import at, until
 from skimage.color import deltaE_ciede2000, rgb2lab
 
@@ -66,6 +67,13 @@ def pick(found, arm, seed=0):
 
 
 # ---- what is asked of runs
+
+
+def test_the_wheel_scrolls_a_notebook_past_its_figures():
+    """HoloViews would zoom whatever figure comes under the mouse."""
+    dashboard.inline()
+    for figure in (hv.Curve([1, 2]), hv.Curve([1, 2]) * hv.Scatter([2, 1]), hv.HeatMap([("a", "b", 1)])):
+        assert not isinstance(hv.render(figure, backend="bokeh").toolbar.active_scroll, WheelZoomTool)
 
 
 def test_survey_sets_aside_what_cannot_be_shown_and_says_why(found):

@@ -39,6 +39,7 @@ def inline() -> None:
     import holoviews as hv
 
     hv.extension("bokeh", inline=True, logo=False)
+    hv.plotting.bokeh.ElementPlot.active_tools = []  # the wheel scrolls the notebook until a plot's tool is chosen
     pn.extension(*EXTENSIONS, inline=True, **OPTIONS)
 
 

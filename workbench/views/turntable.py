@@ -196,7 +196,7 @@ class Stage:
         """The box in sight however it is turned."""
         for ends, half in ((self.x, self.radius * max(self.aspect, 1)), (self.y, self.radius / min(self.aspect, 1))):
             ends.tags = [-half, half]
-            ends.update(start=-half, end=half)
+            ends.update(start=-half, end=half, bounds=(-2 * half, 2 * half))  # the wheel does not lose the tree
 
     def columns(self, **ends: np.ndarray) -> dict[str, np.ndarray]:
         """The columns of points (N, 3) about the middle, one set for each name's ending, and where they are seen."""
