@@ -28,7 +28,7 @@ from workbench.data.neuron.drawing import tube
 from workbench.methods.neuronqc import Config, NeuronQC
 from workbench.models import stacks
 
-SIDE, STACKS, CHUNK = 64, 4, 64  # voxels and number of the stacks that cubes are cut from; cubes at once
+SIDE, STACKS, CHUNK = 64, 4, Config().chunk  # voxels and number of the stacks that cubes are cut from; cubes at once
 SPACE = 256  # side of the stack that a whole tree is scored in, voxels
 
 Way = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # stacks, items, points and patch to cubes

@@ -74,9 +74,8 @@ def percentiles(values: Tensor) -> list[Tensor]:
     ranks = [round((values.shape[1] - 1) * p) for p in PERCENTILES]
     if values.dtype != torch.uint8:
         return [values.float().kthvalue(1 + rank, 1).values for rank in ranks]
-    one = torch.ones((), dtype=torch.int32, device=values.device).expand(values.shape)
-    counts = torch.zeros(len(values), 256, dtype=torch.int32, device=values.device)
-    counts = counts.scatter_add_(1, values.long(), one).cumsum(1)
+    first = 256 * torch.arange(len(values), dtype=torch.int32, device=values.device)[:, None]
+    counts = torch.bincount((values.int() + first).flatten(), minlength=256 * len(values)).view(-1, 256).cumsum(1)
     return [(counts <= rank).sum(1).float() for rank in ranks]
 
 
@@ -94,7 +93,7 @@ def prepared(cube: Tensor, side: int, scales: int) -> Tensor:
             parts.append(torch.cat([F.avg_pool3d(wide[:, :1], 2), F.max_pool3d(wide[:, 1:], 2)], 1))
         for number, part in enumerate(parts):
             some[:, 2 * number] = scaled(part[:, 0])
-            some[:, 2 * number + 1] = part[:, 1] > 0
+            some[:, 2 * number + 1].copy_(part[:, 1]).clamp_(max=1)  # of 0 or 255
     return made
 
 
