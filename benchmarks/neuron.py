@@ -2,10 +2,10 @@
 
 A cube is made ready for the network: cut from stack and trace, brightness from percentile to percentile. The ways are
 `workbench.models.stacks` for many nodes at once and for one at a time, a loop in NumPy over padded stacks, and MONAI's
-transforms. The cubes are compared first, then the ways are timed in turns on one thread. Memory is
+transforms. The cubes are compared first, then the ways are timed in turns. Memory is
 the peak of a process of its own that scores a tree of so many nodes in one stack, and what that adds to loading it.
 
-    python benchmarks/neuron.py [--patch 16] [--count 512] [--repeats 7] [--nodes 10000 100000]
+    python benchmarks/neuron.py [--patch 16] [--count 512] [--repeats 7] [--threads 2] [--nodes 10000 100000]
 """
 
 import argparse
@@ -187,12 +187,13 @@ def main() -> None:
     parser.add_argument("--patch", type=int, default=16)
     parser.add_argument("--count", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--nodes", type=int, nargs="*", default=[10_000, 100_000])
     parser.add_argument("--score", type=int, help="score one tree of so many nodes and print its memory")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "neuron.json")
     parser.add_argument("--dry", action="store_true", help="print the results without writing them")
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(chosen.threads)
     if chosen.score:
         print(json.dumps(score_tree(chosen.score, chosen.patch)))
         return
