@@ -87,7 +87,7 @@ def test_predict_finds_the_run_by_its_first_digits(root, tmp_path, capsys):
     Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20).astype(np.uint8)).save(tmp_path / "grey" / "a.png")
     capsys.readouterr()
     main(["predict", run.id[:6], str(tmp_path / "grey"), str(tmp_path / "out")])
-    assert "1 images in" in capsys.readouterr().out
+    assert "1 files in" in capsys.readouterr().out
     assert Image.open(tmp_path / "out" / "a.png").size == (20, 20)
     assert "--overwrite" in refused(["predict", run.id[:6], str(tmp_path / "grey"), str(tmp_path / "out")], capsys)
     main(["predict", run.id[:6], str(tmp_path / "grey"), str(tmp_path / "out"), "--overwrite"])

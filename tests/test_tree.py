@@ -342,7 +342,7 @@ def clicked(page, box):
     """A click beside a tree leaves the node, one on it moves the slices; the angles are those of the last drag."""
     told, seen = node_of(page), drawn(page, "at_slice_0")
     page.mouse.click(box["x"] + 8, box["y"] + 8)
-    page.wait_for_timeout(200)
+    page.wait_for_timeout(800)  # with the next one it would be a double click, which starts over
     assert node_of(page) == told
     place = next(spot for spot in bright(page, "at_tree_b") if spot)
     page.mouse.click(box["x"] + place[0], box["y"] + place[1])
