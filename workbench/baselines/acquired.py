@@ -3,7 +3,7 @@
 T2 alone is what synthetic modalities must beat, as they are functions of T2. All four are the upper bound, and what the
 judge finds in them is the upper bound of what it can find in synthetic ones.
 
-Source: the card of TC-MGAN asks for both bounds (the T2-only arm as in 3D-MC-SAGAN, arXiv 2604.00070); network, loss and
+Source: the card of TC-MGAN asks for both bounds (T2 alone as in 3D-MC-SAGAN, arXiv 2604.00070); network, loss and
 schedule are those of the other arms' segmentors, which learn on the same cases for the same number of steps.
 """
 

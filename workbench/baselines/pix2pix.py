@@ -50,8 +50,8 @@ ABLATIONS = {"share": {"share": True}}
 
 
 class Pix2Pix(method.Method):
-    """predict: `color` (B, 3, H, W) in [0, 1], synthetic FLAIR, T1ce and T1, and `mask` (B, 1, H, W), 0 or 1, the tumour
-    that the segmentor of protocol P1 finds in them and T2.
+    """predict: `color` (B, 3, H, W) in [0, 1], synthetic FLAIR, T1ce and T1 as its channels, and `mask` (B, 1, H, W), 0
+    or 1, the tumour that the segmentor of protocol P1 finds in them and T2.
     """
 
     Config = Config

@@ -87,7 +87,9 @@ CLAIMS = (
     Claim("shows tumours to an independent judge better than MGAN", "dice", "mgan"),
     Claim("errs less in the tumour than MGAN", "mae_tumour", "mgan", kind="reported"),
     Claim("loses less than 0.01 of SSIM to MGAN", "ssim", "mgan", margin=-0.01, kind="reported"),
-    Claim("invents at most 0.01 of the brain more tumour than MGAN", "false_area", "mgan", margin=-0.01, kind="reported"),
+    Claim(
+        "invents at most 0.01 of the brain more tumour than MGAN", "false_area", "mgan", margin=-0.01, kind="reported"
+    ),
     Claim("MGAN within 0.5 dB of three pix2pix", "psnr", "pix2pix", margin=-0.5, kind="reported", arm="mgan"),
     Claim("MGAN within 0.01 SSIM of three pix2pix", "ssim", "pix2pix", margin=-0.01, kind="reported", arm="mgan"),
     *(Claim(f"shows tumours better than {name}", "dice", name, kind="reported") for name in ("pix2pix", *ABLATIONS)),
@@ -137,8 +139,7 @@ class Segmentor(nn.Module):
         super().__init__()
         widths = [base * 2**n for n in range(levels)]
         self.down = nn.ModuleList(
-            self.layer(nn.Conv2d(wide, out, 3, 2, 1, bias=False))
-            for wide, out in pairwise([1 + len(TARGETS), *widths])
+            self.layer(nn.Conv2d(wide, out, 3, 2, 1, bias=False)) for wide, out in pairwise([1 + len(TARGETS), *widths])
         )
         ways = [(w * (1 if w == widths[-1] else 2), out) for w, out in zip(widths[:0:-1], widths[-2::-1])]
         self.up = nn.ModuleList(self.layer(nn.ConvTranspose2d(*way, 4, 2, 1, bias=False)) for way in ways)
@@ -208,7 +209,8 @@ class TCMGAN(method.Method):
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         c, betas = self.config, (self.config.beta1, self.config.beta2)
-        sides = {name: torch.optim.Adam(self.get_submodule(name).parameters(), c.lr, betas) for name in ("critic", "generator")}
+        parts = {"critic": self.critic, "generator": self.generator}
+        sides = {name: torch.optim.Adam(part.parameters(), c.lr, betas) for name, part in parts.items()}
         if c.drops:
             for side in sides.values():
                 side.register_step_pre_hook(self.lower)  # the loop sets the rate before every step

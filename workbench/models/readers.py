@@ -1,8 +1,8 @@
 """The segmentors that judge synthesis: trained on cases that no generator learns from, alike in every arm.
 
 The judge reads one modality at a time and learns from acquired images alone, so that no generator can please it but by
-showing the tumour. The readers take T2 with the three others: that of protocol P1 learns from acquired ones and is tested with
-synthetic ones, that of P2 learns and is tested with synthetic ones.
+showing the tumour. The readers take T2 with the three others: that of protocol P1 learns from acquired ones and is
+tested with synthetic ones, that of P2 learns and is tested with synthetic ones.
 """
 
 from collections.abc import Callable, Iterator

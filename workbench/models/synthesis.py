@@ -25,7 +25,7 @@ def halvings(side: int, least: int = 1) -> int:
 
 
 def with_planes(image: Tensor, modality: Tensor) -> Tensor:
-    """The image (B, C, H, W) with 3 constant planes, the one-hot code of each item's modality (B,): (B, C + 3, H, W)."""
+    """(B, C, H, W) -> (B, C + 3, H, W): with constant planes, the one-hot code of each item's modality (B,)."""
     code = torch.nn.functional.one_hot(modality, len(TARGETS)).to(image.dtype)
     return torch.cat([image, code[:, :, None, None].expand(-1, -1, *image.shape[2:])], 1)
 
@@ -45,7 +45,7 @@ class Generator(nn.Module):
 
     (B, channels, S, S) in [-1, 1], one-hot planes 0 or 1 -> (B, 1, S, S) in [-1, 1]. Widths base, 2, 4 and then 8 times
     base; LeakyReLU 0.2 on the way down, ReLU up; instance norm without parameters but for the first, the innermost and
-    the last convolution; weights N(0, 0.02). No dropout and no noise. Source: arXiv 1611.07004 as TC-MGAN's code has it.
+    the last convolution; weights N(0, 0.02). No dropout, no noise. Source: arXiv 1611.07004 as TC-MGAN's code has it.
     """
 
     def __init__(self, channels: int, base: int, size: int) -> None:

@@ -14,8 +14,8 @@ volumes and a mask, in the layout of BraTS 2018 or under plain names. Both retur
 The table's `background` says `tumour` or `healthy` of each slice, so that tables can tell them apart.
 """
 
-#F
+from workbench.data.brain.folders import check, load
 from workbench.data.brain.phantoms import phantom
 from workbench.data.brain.slices import MODALITIES, Options, Slice
 
-__all__ = ["MODALITIES", "Options", "Slice", "phantom"]
+__all__ = ["MODALITIES", "Options", "Slice", "check", "load", "phantom"]

@@ -117,7 +117,7 @@ def anatomy(rng: np.random.Generator, size: int) -> tuple[np.ndarray, ...]:
 
 
 def placed(rng: np.random.Generator, size: int, room: np.ndarray, sick: bool) -> list[Lesion]:
-    """A tumour first, where there is one, and one or two cysts of like sizes, where the room is deep enough for them."""
+    """A tumour first, where there is one, and one or two cysts of like sizes, where there is room for them."""
     unit, found = size / SIDE, []
     for tumour in [True] * sick + [False] * int(rng.integers(1, 3)):
         radius, depth = unit * rng.uniform(*RADIUS), ndimage.distance_transform_edt(room)

@@ -39,7 +39,7 @@ DEFAULT = Options()
 
 @dataclass
 class Slice:
-    """Four modalities (4, H, W) in [0, 1] in the order of MODALITIES, tumour and brain (H, W) bool, mm a pixel if known.
+    """Modalities (4, H, W) in [0, 1] in the order of MODALITIES, tumour and brain (H, W) bool, mm a pixel if known.
 
     `case` is its id, `group` that of the case it is cut from.
     """

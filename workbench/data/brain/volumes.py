@@ -2,12 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
 from workbench.data import io
+from workbench.data.anatomy.slices import pick
 from workbench.data.brain.layouts import MASK, Entry
 from workbench.data.brain.slices import MODALITIES, Options, Slice, fitted
 from workbench.data.io import Volume
@@ -16,10 +16,14 @@ from workbench.errors import InvalidImage
 
 AXIAL = 2  # the axis Z of RAS+ axes
 PERCENTILE = 99.5  # of the non-zero voxels, shown white: a few bright vessels change nothing
+VOXELS = 2**20  # at most so many are looked at for it
 APART = 0.1  # of a voxel's shortest side, by which the corners of two volumes may miss each other
 
 
-def read(entry: Entry) -> tuple[list[Volume], Volume]:
+Case = tuple[list[Volume], Volume]  # the four modalities and the mask
+
+
+def read(entry: Entry) -> Case:
     """The four modalities of a case in the order of MODALITIES, and its mask, on RAS+ axes.
 
     Raises:
@@ -70,44 +74,43 @@ def usable(volumes: Sequence[Volume], least: int) -> np.ndarray:
 
 def whites(volumes: Sequence[Volume]) -> list[float]:
     """The value of each modality that is shown white."""
-    return [float(np.percentile(one.array[one.array > 0], PERCENTILE)) for one in volumes]
+    samples = [one.array.reshape(-1)[:: max(1, one.array.size // VOXELS)] for one in volumes]
+    return [float(np.percentile(sample[sample > 0], PERCENTILE)) for sample in samples]
 
 
-def slices_of(entry: Entry, root: Path, options: Options, part: slice = slice(None)) -> list[Slice]:
-    """Up to `options.slices` slices of a case, spread evenly over the usable ones or a part of them.
+def slices_of(entry: Entry, case: Case, options: Options, share: tuple[float, float] = (0, 1)) -> list[Slice]:
+    """Up to `options.slices` slices of a case, spread evenly over the usable ones, or over a `share` of them from feet
+    (0) to head (1).
 
     Rows go from front to back, columns from the patient's right to the left. The brain is where all modalities are
     above 0, holes filled; the tumour is any label above 0. Each modality is divided by its own white, of the volume or
     of the slice, and cut at 1: no slice of another modality or case has a say in it.
 
     Raises:
-        InvalidImage: as `read`; no slice with more than `options.least` pixels.
+        InvalidImage: no slice with more than `options.least` pixels.
     """
-    volumes, mask = read(entry)
+    volumes, _ = case
     numbers = usable(volumes, options.least)
     if not len(numbers):
         found = f"at most {max(np.count_nonzero(one.array, axis=(0, 1)).max() for one in volumes)}"
         expected = f"a slice with over {options.least} non-zero pixels in all modalities"
         raise InvalidImage(entry.name, expected, found, "choose a smaller least=, or leave the case out")
-    numbers, white = slabbed(numbers, part), whites(volumes)
-    count = min(options.slices, len(numbers))
-    chosen = numbers[np.linspace(0, len(numbers) - 1, count).round().astype(int)] if count else []
-    made = []
-    for number in chosen:
-        planes = np.stack([turned(one.array, AXIAL, number) for one in volumes])
-        own = planes.max((1, 2)) if options.scale == "slice" else np.array(white)
-        spacing = float(volumes[0].spacing[1]), float(volumes[0].spacing[0])
-        brain = ndimage.binary_fill_holes((planes > 0).all(0))
-        images = (planes / own[:, None, None]).clip(0, 1)
-        one = Slice(images, turned(mask.array, AXIAL, number) > 0, brain, spacing)
-        one = fitted(one, options.size)
-        one.case, one.group = f"{digest(entry.name)}-{number:03d}", digest(entry.name)
-        made.append(one)
-    return made
+    first, end = (round(edge * len(numbers)) for edge in share)
+    white = whites(volumes)
+    return [cut(case, number, white, entry, options) for number in pick(numbers[first:end], options.slices)]
 
 
-def slabbed(numbers: np.ndarray, part: slice) -> np.ndarray:
-    return numbers[part]
+def cut(case: Case, number: int, white: Sequence[float], entry: Entry, options: Options) -> Slice:
+    """One axial slice, scaled and fitted."""
+    volumes, mask = case
+    planes = np.stack([turned(one.array, AXIAL, number) for one in volumes])
+    own = planes.max((1, 2)) if options.scale == "slice" else np.array(white)
+    images = (planes / own[:, None, None]).clip(0, 1)
+    brain = ndimage.binary_fill_holes((planes > 0).all(0))
+    spacing = float(volumes[0].spacing[1]), float(volumes[0].spacing[0])
+    tumour, name = turned(mask.array, AXIAL, number) > 0, digest(entry.name)
+    one = Slice(images, tumour, brain, spacing, f"{name}-{number:03d}", name)
+    return fitted(one, options.size)
 
 
 def digest(text: str) -> str:
