@@ -19,11 +19,11 @@ GREYS = {  # T2, FLAIR, T1ce, T1
     "core": (0.88, 0.78, 0.22, 0.20),
     "ring": (0.88, 0.80, 0.96, 0.24),
 }
-GAIN = (0.96, 1.04)  # of T2, drawn for each head: its greys alone tell a tumour even less
+GAIN = (0.93, 1.07)  # of T2, drawn for each head: its greys alone tell a tumour even less
 NOISE = 0.02  # standard deviation, of each modality on its own
 BLUR = 0.5  # standard deviation of all edges
 CORE, RING = 0.5, 1.3  # radius of the core in radii of the tumour; thickness of the ring
-RADIUS = (5.0, 7.5)  # mean radius of a lesion, of either kind
+RADIUS, LEAST = (6.0, 9.0), 4.0  # mean radius of a lesion of either kind; of a cyst that has little room
 APART = 1.5  # between a lesion's edge and the next one
 
 
@@ -80,8 +80,9 @@ def scene(rng: np.random.Generator, size: int, sick: bool, case: str = "") -> tu
     unit = size / SIDE
     skull, brain, white, ventricles = anatomy(rng, size)
     layers = [(skull, "skull"), (brain, "csf"), (ndimage.binary_erosion(brain, iterations=round(unit)), "grey")]
-    layers += [(white, "white"), (ventricles, "csf")]
-    lesions = placed(rng, size, ndimage.binary_erosion(brain, iterations=round(2 * unit)) & ~ventricles, sick)
+    lesions = placed(rng, size, ndimage.binary_erosion(brain, iterations=round(2 * unit)), sick)
+    displaced = [one.reaches(size) > -2 * APART * unit for one in lesions]  # no outline is blurred by a ventricle's
+    layers += [(white, "white"), (ventricles & ~np.any(displaced, axis=0), "csf")]
     tumour = np.zeros((size, size), bool)
     for number, one in enumerate(lesions):
         if sick and number == 0:
@@ -120,12 +121,13 @@ def placed(rng: np.random.Generator, size: int, room: np.ndarray, sick: bool) ->
     """A tumour first, where there is one, and one or two cysts of like sizes, where there is room for them."""
     unit, found = size / SIDE, []
     for tumour in [True] * sick + [False] * int(rng.integers(1, 3)):
-        radius, depth = unit * rng.uniform(*RADIUS), ndimage.distance_transform_edt(room)
         waves = lobes(rng) if tumour else ((2, rng.uniform(0, 0.15), rng.uniform(0, 2 * np.pi)),)
-        spots = np.argwhere(depth >= min(radius, 0.9 * depth.max()))
-        one = Lesion(tuple(map(float, spots[rng.integers(len(spots))])), radius, waves)
-        if not tumour and depth.max() < 0.7 * radius:
+        depth, far = ndimage.distance_transform_edt(room), 1 + sum(wave[1] for wave in waves)
+        radius = min(unit * rng.uniform(*RADIUS), depth.max() / far)
+        if radius < LEAST * unit and not tumour:
             continue
+        spots = np.argwhere(depth >= 0.99 * radius * far)
+        one = Lesion(tuple(map(float, spots[rng.integers(len(spots))])), radius, waves)
         found.append(one)
         room = room & (one.reaches(size) < -APART * unit)
     return found
