@@ -24,7 +24,7 @@ class Config(Stages):
     inputs: Literal["t2", "four"] = "t2"  # what is segmented (card, section 8)
 
 
-TINY = {"epochs": 64, "batch": 16, "valid_every": 8}
+TINY = {"epochs": 40, "batch": 16, "valid_every": 8}
 DEMO = TINY | {"train": 400, "segmentation": 100, "test": 100}
 PAPER = {
     "size": 128, "pretrain": 30, "gan_epochs": 100, "judge_epochs": 30, "segment_from": 131, "reader_base": 64,

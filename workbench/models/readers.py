@@ -28,11 +28,11 @@ class Stages(Config):
     """What all arms of the comparison share, so that equal settings and seeds train equal judges."""
 
     size: Side = 64  # of the images, from the data
-    pretrain: Natural = 10  # epochs before synthesis is learnt, here 60 steps (card: tiny); paper scale 30 (code)
-    gan_epochs: Count = 34  # epochs that synthesis is learnt for, here 204 steps (card: tiny); paper scale 100 (code)
-    judge_epochs: Count = 10  # first epochs, in which the judge learns (inferred)
-    segment_from: Count = 45  # first epoch in which the segmentors of P1 and P2 learn, to the end (code: 30 epochs)
-    reader_base: Count = 8  # first width of the judge's and segmentors' U-Nets, doubled twice (inferred)
+    pretrain: Natural = 8  # epochs before synthesis is learnt, 96 steps (card: 60, too few); paper scale 30 (code)
+    gan_epochs: Count = 24  # epochs of synthesis, 288 steps (card: 200, too few); paper scale 100 (code)
+    judge_epochs: Count = 8  # first epochs, in which the judge learns (inferred)
+    segment_from: Count = 33  # first epoch in which the segmentors of P1 and P2 learn, to the end (code: 30 epochs)
+    reader_base: Count = 6  # first width of the judge's and segmentors' U-Nets, doubled twice (inferred)
     reader_lr: Positive = 1e-2  # Adam's rate of judge and segmentors; paper scale 1e-3 (code); tuned
 
     def synthesises(self, epoch: int) -> bool:

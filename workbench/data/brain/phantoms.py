@@ -32,7 +32,7 @@ class Lesion:
     """A tumour or a cyst: its centre (y, x) and mean radius, pixels, and how its outline waves.
 
     The outline is radius (1 + sum over waves (n, a, phase) of a cos(n angle + phase)): a cyst is a plain ellipse, to
-    first order a wave of n = 2; a tumour has 4 to 6 lobes.
+    first order a wave of n = 2; a tumour has 8 to 11 lobes.
     """
 
     center: tuple[float, float]
@@ -135,4 +135,4 @@ def placed(rng: np.random.Generator, size: int, room: np.ndarray, sick: bool) ->
 
 def lobes(rng: np.random.Generator) -> tuple[tuple[int, float, float], ...]:
     turns = rng.uniform(0, 2 * np.pi, 2)
-    return (int(rng.integers(4, 7)), rng.uniform(0.20, 0.28), turns[0]), (3, rng.uniform(0, 0.08), turns[1])
+    return (int(rng.integers(8, 12)), rng.uniform(0.20, 0.28), turns[0]), (3, rng.uniform(0, 0.08), turns[1])

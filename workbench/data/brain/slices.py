@@ -21,7 +21,7 @@ class Options(Config):
     source: Literal["phantom"] = "phantom"  # what to use where no root is given
     root: str = ""  # a folder of cases, each with FLAIR, T1, T1ce, T2 and a tumour mask: BraTS 2018 or plain names
     size: Side = 64  # side of the square slices, pixels (card: tiny preset); 128 at paper scale (official code)
-    train: Count = 96  # slices that synthesis is learnt from (card: tiny preset)
+    train: Count = 192  # slices that synthesis is learnt from (card: tiny preset has 96, with which it overfits)
     segmentation: Count = 32  # slices of other cases that segmentors learn from; above `train` unused (card: tiny)
     valid: Count = 16  # slices for choosing settings, of other cases (inferred)
     test: Count = 32  # slices to test on, of other cases (card: tiny preset)
