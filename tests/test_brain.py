@@ -93,7 +93,7 @@ def test_core_and_ring_do_not_show_in_t2():
     ]
     outside = [values.mean(1) for values in outside if values.shape[1] > 4]
     t2, _, t1ce, t1 = (np.mean(ring, 0) - np.mean(outside, 0)).tolist()
-    assert t1ce > 0.3 and abs(t2) < 0.02 and abs(t1) < 0.1
+    assert t1ce > 0.3 and abs(t2) < 0.04 and abs(t1) < 0.1
 
 
 def test_tumour_is_bright_in_flair_and_dark_in_t1():
