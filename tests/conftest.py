@@ -9,7 +9,10 @@ import torch
 from workbench import data, method
 from workbench.fit import Budget
 
-SMALL = {"base": 4, "blocks": 1, "critic_base": 4, "critic_depth": 2, "pool": 4, "size": 32}
+SMALL = {
+    "base": 4, "blocks": 1, "critic_base": 4, "critic_depth": 2, "pool": 4, "size": 32,
+    "pretrain": 0, "segment_from": 1, "seg_base": 4, "reader_base": 4,
+}  # fmt: skip
 FLOAT32 = Budget(epochs=2, batch=4, precision="float32", valid_every=1, log_every=1, channels_last=False)
 
 

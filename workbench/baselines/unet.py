@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from workbench import method, metrics
 from workbench.config import Count, Natural, Positive, Weight
 from workbench.errors import InvalidImage
+from workbench.losses.overlap import dice_loss
 from workbench.method import Batch, Update
 from workbench.models.patches import cleaned
 from workbench.models.unet import UNet
@@ -37,12 +38,6 @@ class Config(method.Config):
 
 PAPER = {"base": 64, "levels": 5, "lr": 1e-3, "epochs": 100, "batch": 4, "size": 256}
 ABLATIONS = {"raw": {"closing": 0, "fill": False, "largest": False}}
-
-
-def dice_loss(probability: Tensor, target: Tensor) -> Tensor:
-    """1 - (2 sum p t + 1) / (sum p + sum t + 1), the mean over items, of (B, 1, H, W) in [0, 1]; a scalar."""
-    p, t = probability.flatten(1), target.flatten(1)
-    return (1 - (2 * (p * t).sum(1) + 1) / (p.sum(1) + t.sum(1) + 1)).mean()
 
 
 class SupervisedUNet(method.Method):
