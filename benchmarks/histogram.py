@@ -1,7 +1,7 @@
 """The colour-histogram loss against kornia's differentiable histogram, forward and backward, side by side.
 
-Both first compute the same loss: the mean Wasserstein-1 distance of the channels of two batches. The kernels differ (two
-bins here, a Gaussian there), so that is checked to a tolerance, for the loss and for the direction of its gradient.
+Both first compute the same loss: the mean Wasserstein-1 distance of the channels of two batches. The kernels differ
+(two bins here, a Gaussian there), so that is checked to a tolerance, for the loss and for its gradient's direction.
 """
 
 import argparse
