@@ -30,7 +30,7 @@ from workbench.losses.histogram import Distance, histogram, histogram_loss
 from workbench.method import Batch, Update
 from workbench.models import videos
 from workbench.models.colorizer import Decoder, Encoder, Residual
-from workbench.models.cycle import Cycle, Framewise
+from workbench.models.cycle import Cycle, Framewise, recolored
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ class XGenerator(nn.Module):
         own = quarter.unflatten(0, frames.shape[:2])
         joint = own.mean(1, keepdim=True).expand_as(own)
         merged = self.merge(torch.cat([own, joint], 2).flatten(0, 1))
-        return (self.decoder((first, half, quarter + self.centre(merged))).tanh() + 1).view_as(frames) / 2
+        change = self.decoder((first, half, quarter + self.centre(merged)))
+        return recolored(frames.flatten(0, 1), change).view_as(frames)
 
 
 class VideoGAN(method.Method):

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workbench.losses.adversarial import critic_loss, generator_loss
-from workbench.models.colorizer import Generator, PatchCritic
+from workbench.losses.adversarial import critic_loss, full, generator_loss
+from workbench.models.colorizer import Decoder, Encoder, PatchCritic
 
 
 class Kept(nn.Module):
@@ -57,14 +57,28 @@ def distance(image: Tensor, target: Tensor) -> Tensor:
     return F.l1_loss(2 * image.float(), 2 * target.float())
 
 
-class Framewise(Generator):
-    """The one-frame generator: frames (B, n, 3, H, W) in [0, 1] -> (B, n, 3, H, W), each on its own."""
+def recolored(image: Tensor, change: Tensor) -> Tensor:
+    """(tanh(atanh(2 x - 1) + change) + 1) / 2: an image in [0, 1] to which a change is added before the tanh.
+
+    With it a generator starts near the identity and need not learn to draw what it is only to recolour (inferred).
+    """
+    own = torch.atanh(0.99 * (2 * full(image) - 1))  # finite for black and white
+    return (torch.tanh(own + full(change)) + 1) / 2
+
+
+class Framewise(nn.Module):
+    """The one-frame generator: frames (B, n, 3, H, W) in [0, 1] -> (B, n, 3, H, W), each on its own; see `recolored`.
+
+    The layers are those of `colorizer.Generator`; H and W are multiples of 4.
+    """
 
     def __init__(self, base: int, blocks: int) -> None:
-        super().__init__(3, 3, base, blocks)
+        super().__init__()
+        self.encoder, self.decoder = Encoder(3, base, blocks), Decoder(base, 3)
 
     def forward(self, frames: Tensor) -> Tensor:
-        return super().forward(frames.flatten(0, 1)).view_as(frames)
+        single = frames.flatten(0, 1)
+        return recolored(single, self.decoder(self.encoder(2 * single - 1))).view_as(frames)
 
 
 class Cycle(nn.Module):

@@ -15,8 +15,12 @@ from workbench.data import Data
 from workbench.data.endoscopy.clips import CENTRES, SPLITS, Clip, Options, assembled
 
 MUCOSA = (0.74, 0.44, 0.40)
-POLYP = (0.80, 0.34, 0.32)  # redder than the mucosa, little brighter or darker
-PALE = (0.78, 0.66, 0.42)  # stool and mucus: as round as a polyp, but yellow
+POLYP = (0.78, 0.36, 0.34)  # redder than the mucosa, little brighter or darker
+OTHERS = (  # as round as a polyp, but of another colour
+    (0.76, 0.62, 0.42),  # stool and mucus
+    (0.58, 0.35, 0.31),  # a hollow in shade
+    (0.80, 0.50, 0.50),  # a pale scar
+)
 REACH = 2.0  # side of the scene in sides of a frame
 
 
@@ -63,8 +67,8 @@ def recording(rng: np.random.Generator, centre: str, shift: float) -> Recording:
     """The look of one video: near the usual one at the target centre; elsewhere far off it, each another way."""
     if centre == "target":
         return Recording(rng.uniform(0.95, 1.05, 3), rng.uniform(0.93, 1.07), rng.uniform(0.1, 0.3))
-    cast = np.array([0.80, 1.0, 1.15]) ** shift * np.exp(shift * rng.uniform(-0.30, 0.30, 3))
-    return Recording(cast, math.exp(shift * rng.uniform(-0.5, 0.5)), 0.2 + 0.25 * shift * rng.uniform(0.4, 1.6))
+    cast = np.array([0.75, 1.0, 1.15]) ** shift * np.exp(shift * rng.uniform(-0.35, 0.35, 3))
+    return Recording(cast, math.exp(shift * rng.uniform(-0.6, 0.6)), 0.2 + 0.3 * shift * rng.uniform(0.4, 1.6))
 
 
 def clip(rng: np.random.Generator, options: Options, centre: str, name: str) -> Clip:
@@ -114,14 +118,14 @@ def drawn(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     vessels = np.exp(-((cloud(rng, side, 0.05 * size) / 0.12) ** 2))
     scene *= 1 - 0.12 * vessels[..., None] * np.array([0.5, 1.0, 0.9])
     scene *= 1 + folds(rng, y, x)[..., None]
-    for _ in range(rng.integers(1, 4)):
-        angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 0.7)
-        blot, _ = mound(rng, y, x, far * np.array([math.sin(angle), math.cos(angle)]), (0.06, 0.14))
-        scene = over(scene, PALE, 0.75 * blot)
+    for color in rng.permutation(OTHERS)[: rng.integers(1, 4)]:
+        angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.6)
+        blot, _ = mound(rng, y, x, far * np.array([math.sin(angle), math.cos(angle)]), (0.08, 0.18))
+        scene = over(scene, color, rng.uniform(0.6, 0.9) * blot)
     inside, light = mound(rng, y, x, rng.uniform(-0.08, 0.08, 2), (0.12, 0.22))
     polyp = np.array(POLYP) * rng.uniform(0.95, 1.05) * (1 + 0.3 * grey[..., None])
-    scene = over(scene, polyp, rng.uniform(0.75, 0.95) * inside)
-    scene *= 1 + 0.18 * (light * inside)[..., None]
+    scene = over(scene, polyp, rng.uniform(0.65, 0.9) * inside)
+    scene *= 1 + 0.15 * (light * inside)[..., None]
     return np.clip(scene, 0, 1), inside
 
 
