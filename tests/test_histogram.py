@@ -1,4 +1,4 @@
-"""The differentiable histogram and its distances: by hand, against independent references, and through their gradients."""
+"""The differentiable histogram and its distances: by hand, against independent references, through gradients."""
 
 import numpy as np
 import pytest

@@ -14,6 +14,7 @@ from workbench.data import Data, io
 from workbench.data.anatomy.folders import foreground_of
 from workbench.data.endoscopy.clips import CENTRES, SPLITS, Clip, Options, assembled
 from workbench.data.endoscopy.layouts import CAMVID, Found, Frame, Video, find
+from workbench.data.io.guard import guard
 from workbench.errors import InvalidImage, InvalidParameter, unknown
 
 RADIUS = 5  # of the window in which motion is estimated, pixels
@@ -172,7 +173,7 @@ def picture(frame: Frame) -> np.ndarray:
     Raises:
         InvalidImage: unreadable, grey, or in another colour space than RGB.
     """
-    with io.guard.guard(frame.image, "image"), Image.open(frame.image) as opened:
+    with guard(frame.image, "image"), Image.open(frame.image) as opened:
         mode = opened.mode
     if mode not in COLORED:
         grey = mode in ("1", "L", "LA") or mode.startswith(("I", "F"))
@@ -189,12 +190,12 @@ def decoded(path: Path) -> list[np.ndarray]:
     """
     plugins = {"av": "pyav", "imageio_ffmpeg": "FFMPEG"}
     plugin = next((name for module, name in plugins.items() if importlib.util.find_spec(module)), None)
-    if plugin is None or not importlib.util.find_spec("imageio"):
-        remedy = "pip install av imageio, or turn it into a folder of frames: ffmpeg -i FILE FOLDER/%05d.png"
+    if plugin is None:
+        remedy = "pip install av, or turn it into a folder of frames: ffmpeg -i FILE FOLDER/%05d.png"
         raise InvalidImage(path.name, "a decoder of video files", "none installed", remedy)
     from imageio import v3
 
-    with io.guard.guard(path, "video"):
+    with guard(path, "video"):
         return list(v3.imread(path, plugin=plugin)[..., :3])
 
 
@@ -222,7 +223,7 @@ def scaled(picture: np.ndarray, size: int) -> np.ndarray:
 
 def label_of(frame: Frame, size: int) -> np.ndarray:
     """The label map (size, size) int16 of a frame: 1 for polyp, or CamVid's classes from 1 with 0 for what is none."""
-    with io.guard.guard(frame.image, "image"), Image.open(frame.image) as opened:
+    with guard(frame.image, "image"), Image.open(frame.image) as opened:
         shape = opened.size[::-1]
     if frame.mask.parent.name.endswith("annot"):
         values = io.read_mask(frame.mask, shape)
