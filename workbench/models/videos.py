@@ -186,7 +186,7 @@ def edge_correlation(video: Tensor, original: Tensor, length: Tensor) -> Tensor:
 
 def scores(batch: dict[str, Tensor], prediction: dict[str, Tensor], judge: Judge, classes: str) -> dict[str, Tensor]:
     """All metrics of a translation, each (B,): `dice` and `iou` of the segmentor on it, NaN where nothing is labelled,
-    `wasserstein` to the target centre's colours, `flicker`, `motion` (where the motion is known), `edge`, and
+    `wasserstein` to the target centre's colours, `flicker`, `motion` (where the motion is known), `content`, the correlation of edges, and
     `dice_home`, the segmentor on the item's clip of its own centre.
     """
     with torch.autocast(batch["image"].device.type, enabled=False):
@@ -197,6 +197,6 @@ def scores(batch: dict[str, Tensor], prediction: dict[str, Tensor], judge: Judge
         found["flicker"] = flicker(video, original, length)
         if "flow" in batch:
             found["motion"] = motion_error(video, batch["flow"], length)
-        found["edge"] = edge_correlation(video, original, length)
+        found["content"] = edge_correlation(video, original, length)
         home = judge.mask(batch["target"])
         return found | {"dice_home": overlap(home, batch["target_label"], batch["target_length"], count)[0]}
