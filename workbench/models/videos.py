@@ -34,12 +34,15 @@ class Settings(Config):
 
 
 class Judge(nn.Module):
-    """The segmentor S: frames (N, 3, H, W) in [0, 1] -> logits (N, 1 + K, H, W)."""
+    """The segmentor S: frames (N, 3, H, W) in [0, 1] -> logits (N, 1 + K, H, W).
+
+    Its channels are normalised together: one by one, which is instance normalisation, would undo much of a colour cast.
+    """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         widths = [settings.judge_base * 2**level for level in range(4)]
-        self.net = UNet(3, 1 + len(settings.classes.split(",")), widths)
+        self.net = UNet(3, 1 + len(settings.classes.split(",")), widths, joint=True)
 
     def forward(self, frames: Tensor) -> Tensor:
         return self.net(frames)
@@ -185,8 +188,10 @@ def edge_correlation(video: Tensor, original: Tensor, length: Tensor) -> Tensor:
 
 
 def scores(batch: dict[str, Tensor], prediction: dict[str, Tensor], judge: Judge, classes: str) -> dict[str, Tensor]:
-    """All metrics of a translation, each (B,): `dice` and `iou` of the segmentor on it, NaN where nothing is labelled,
-    `wasserstein` to the target centre's colours, `flicker`, `motion` (where the motion is known), `content`, the correlation of edges, and
+    """All metrics of a translation, each (B,).
+
+    `dice` and `iou` of the segmentor on it, NaN where nothing is labelled; `wasserstein` to the target centre's
+    colours; `flicker`; `motion` where the motion is known; `content`, the correlation of edges with the original's; and
     `dice_home`, the segmentor on the item's clip of its own centre.
     """
     with torch.autocast(batch["image"].device.type, enabled=False):
