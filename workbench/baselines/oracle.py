@@ -23,7 +23,7 @@ class Config(videos.Settings):
     pass
 
 
-TINY = {"epochs": 6, "batch": 2}
+TINY = {"epochs": 2, "batch": 2}
 DEMO = {"frames": 12, "train": 20, "test": 20, "epochs": 3, "batch": 2}
 PAPER = {
     "size": 256, "frames": 12, "train": 30, "valid": 4, "test": 20, "judge_base": 32, "judge_epochs": 20,

@@ -39,7 +39,7 @@ class Config(videos.Settings):
     recon_weight: Weight = 10.0  # of the L1 error of a frame that goes through its own code (code)
     cycle_weight: Weight = 10.0  # of the L1 error of a frame that goes there and back (code)
     kl_weight: Weight = 0.01  # of the codes' size, on the way there and on the way back (code)
-    lr: Positive = 5e-4  # Adam's rate, as VideoGAN's; 1e-4 (code) at paper scale
+    lr: Positive = 1e-3  # Adam's rate, as VideoGAN's; 1e-4 (code) at paper scale
     beta1: Fraction = 0.5  # Adam (code)
     beta2: Fraction = 0.999  # Adam (code)
 
@@ -51,7 +51,7 @@ class Config(videos.Settings):
             raise InvalidParameter("size", f"at least {least} pixels for critics at all scales", str(self.size), remedy)
 
 
-TINY = {"epochs": 6, "batch": 2}
+TINY = {"epochs": 2, "batch": 2}
 DEMO = {"frames": 12, "train": 20, "test": 20, "epochs": 3, "batch": 2}
 PAPER = {
     "size": 256, "frames": 12, "train": 30, "valid": 4, "test": 20, "base": 64, "blocks": 3, "critic_base": 64,

@@ -42,25 +42,25 @@ class Config(videos.Settings):
     blocks: Natural = 3  # residual blocks of the centre (card: tiny preset); paper scale 6 (inferred)
     critic_base: Count = 16  # channels of the critics' first layer (card: tiny preset); paper scale 64 (follow-up code)
     critic_depth: Count = 3  # layers before the critics' last; 4 gives the 70x70 field of paper scale (follow-up code)
-    critic_norm: bool = True  # instance normalisation in all layers of the critics but the first (follow-up code)
+    critic_norm: bool = False  # instance normalisation in the critics, which hides colours; on at paper scale (code)
     pool: Natural = 16  # translated frames that each critic is shown again later; paper scale 50 (follow-up code)
     cycle_weight: Weight = 10.0  # l_cyc, of the L1 error of the round trips (follow-up code)
-    hist_weight: Weight = 5.0  # l_hist, of the colour histograms; 1 to 10 (inferred)
+    hist_weight: Weight = 10.0  # l_hist, of the colour histograms (inferred: 1 to 10; tuned); paper scale 5 (inferred)
     identity_weight: Weight = 0.0  # l_id, of the L1 change of what is already on the right side; 5 in follow-up code
     distance: Distance = "wasserstein"  # of two histograms (inferred)
     bins: Count = 32  # of a histogram (card: tiny preset); paper scale 64 (inferred)
     reference: Literal["video", "domain"] = "video"  # histogram of the step's other video, or of all (inferred)
-    lr: Positive = 5e-4  # Adam's rate, generators and critics (card: tiny preset); paper scale 2e-4 (follow-up code)
+    lr: Positive = 1e-3  # Adam's rate, generators and critics (tuned); paper scale 2e-4 (follow-up code)
     beta1: Fraction = 0.5  # Adam (follow-up code)
     beta2: Fraction = 0.999  # Adam (follow-up code)
 
 
-TINY = {"epochs": 6, "batch": 2}
+TINY = {"epochs": 2, "batch": 2}
 DEMO = {"frames": 12, "train": 20, "test": 20, "epochs": 3, "batch": 2}
 PAPER = {
     "size": 256, "frames": 12, "train": 30, "valid": 4, "test": 20, "base": 64, "blocks": 6, "critic_base": 64,
-    "critic_depth": 4, "pool": 50, "bins": 64, "lr": 2e-4, "judge_base": 32, "judge_epochs": 20, "judge_lr": 1e-3,
-    "epochs": 136, "batch": 1, "schedule": "linear",
+    "critic_depth": 4, "critic_norm": True, "pool": 50, "hist_weight": 5.0, "bins": 64, "lr": 2e-4, "judge_base": 32,
+    "judge_epochs": 20, "judge_lr": 1e-3, "epochs": 136, "batch": 1, "schedule": "linear",
 }  # fmt: skip
 ABLATIONS = {
     "no_hist": {"hist_weight": 0.0},

@@ -28,9 +28,9 @@ class Settings(Config):
     size: Side = 64  # of the frames, from the data
     classes: str = "polyp"  # names of the label values 1, 2, ..., from the data
     judge_base: Count = 8  # first width of the segmentor, a U-Net of four levels (card: tiny preset)
-    judge_frames: Count = 4  # frames that it learns from in a clip and step (inferred)
+    judge_frames: Count = 2  # frames that it learns from in a clip and step (inferred)
     judge_epochs: Count = 8  # epochs in which it learns; then it stays as it is (inferred)
-    judge_lr: Positive = 3e-3  # Adam's rate, falling with the budget's schedule (inferred)
+    judge_lr: Positive = 3e-3  # Adam's rate (inferred)
 
 
 class Judge(nn.Module):

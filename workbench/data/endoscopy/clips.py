@@ -29,9 +29,9 @@ class Options(Config):
     root: str = ""  # a folder of CVC-ClinicDB, ETIS-Larib, CamVid, frame folders or video files
     size: Side = 64  # side that frames are scaled to, pixels; 256 at paper scale (follow-up code)
     frames: Annotated[int, Bound(2)] = 8  # of a clip, at most; longer videos are cut into several (card: tiny preset)
-    train: Count = 8  # clips of each centre to train on (card: tiny preset)
+    train: Count = 16  # clips of each centre to train on; the card's tiny preset has 8, too few looks to learn from
     valid: Count = 4  # clips of each centre for choosing settings; of the translated centre without labels
-    test: Count = 8  # clips of each centre (card: tiny preset)
+    test: Count = 12  # clips of each centre (inferred)
     shift: Weight = 1.0  # how far each phantom video of the translated centre is off in colour; 0: as the other centre
     source_set: str = ""  # folder of the centre whose videos are translated, such as ETIS; needed with a root
     target_set: str = ""  # folder of the centre where the segmentor is trained, such as CVC; needed with a root

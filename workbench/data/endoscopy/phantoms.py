@@ -67,8 +67,8 @@ def recording(rng: np.random.Generator, centre: str, shift: float) -> Recording:
     """The look of one video: near the usual one at the target centre; elsewhere far off it, each another way."""
     if centre == "target":
         return Recording(rng.uniform(0.95, 1.05, 3), rng.uniform(0.93, 1.07), rng.uniform(0.1, 0.3))
-    cast = np.array([0.75, 1.0, 1.15]) ** shift * np.exp(shift * rng.uniform(-0.35, 0.35, 3))
-    return Recording(cast, math.exp(shift * rng.uniform(-0.6, 0.6)), 0.2 + 0.3 * shift * rng.uniform(0.4, 1.6))
+    cast = np.array([0.82, 1.0, 1.10]) ** shift * np.exp(shift * rng.uniform(-0.25, 0.25, 3))
+    return Recording(cast, math.exp(shift * rng.uniform(-0.42, 0.42)), 0.2 + 0.2 * shift * rng.uniform(0.4, 1.6))
 
 
 def clip(rng: np.random.Generator, options: Options, centre: str, name: str) -> Clip:
