@@ -31,7 +31,7 @@ class Config(videos.Settings):
     pool: Natural = 16  # translated frames that each critic is shown again later; 50 (paper) at paper scale
     cycle_weight: Weight = 10.0  # lambda, of the L1 error of the round trips (paper)
     identity_weight: Weight = 0.0  # of the L1 change of what is already on the right side; optional (paper)
-    lr: Positive = 1e-3  # Adam's rate, as VideoGAN's; 2e-4 (paper) at paper scale
+    lr: Positive = 5e-4  # Adam's rate, as VideoGAN's; 2e-4 (paper) at paper scale
     beta1: Fraction = 0.5  # Adam (paper)
     beta2: Fraction = 0.999  # Adam (code)
 

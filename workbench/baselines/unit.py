@@ -6,8 +6,8 @@ sizes judge what a decoder makes of the other centre's code. It sees one frame a
 
 Source: Liu, Breuel, Kautz: Unsupervised Image-to-Image Translation Networks, arXiv 1703.00848; weights, rates, the L1
 reconstruction, the unit variance of the code and the three-scale least-squares critics from released code of its
-follow-up. Encoders and decoders have the layers of the other translators here without their skips, which would let a
-frame pass the code by; their blocks are as many in all (inferred).
+follow-up. Encoders and decoders have the layers of the other translators here, as many in all; a frame is not added to
+its translation, which would let it pass the code by (inferred).
 """
 
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ from workbench.errors import InvalidParameter
 from workbench.losses.adversarial import critic_loss, generator_loss
 from workbench.method import Batch, Update
 from workbench.models import videos
-from workbench.models.colorizer import PatchCritic, Residual, block
-from workbench.models.cycle import distance
+from workbench.models.colorizer import PatchCritic
+from workbench.models.cycle import decoder, distance, encoder, residuals
 
 SIDES = {"image": "target", "target": "image"}  # each centre and the one that it is translated to
 
@@ -39,7 +39,7 @@ class Config(videos.Settings):
     recon_weight: Weight = 10.0  # of the L1 error of a frame that goes through its own code (code)
     cycle_weight: Weight = 10.0  # of the L1 error of a frame that goes there and back (code)
     kl_weight: Weight = 0.01  # of the codes' size, on the way there and on the way back (code)
-    lr: Positive = 1e-3  # Adam's rate, as VideoGAN's; 1e-4 (code) at paper scale
+    lr: Positive = 5e-4  # Adam's rate, as VideoGAN's; 1e-4 (code) at paper scale
     beta1: Fraction = 0.5  # Adam (code)
     beta2: Fraction = 0.999  # Adam (code)
 
@@ -60,17 +60,9 @@ PAPER = {
 }  # fmt: skip
 
 
-def encoder(base: int, blocks: int) -> nn.Sequential:
-    """Frames (N, 3, H, W) in [-1, 1] -> features (N, 4 base, H/4, W/4)."""
-    layers = [block(3, base, 7), block(base, 2 * base, 3, 2), block(2 * base, 4 * base, 3, 2)]
-    return nn.Sequential(*layers, *(Residual(4 * base) for _ in range(blocks)))
-
-
-def decoder(base: int, blocks: int) -> nn.Sequential:
-    """Features (N, 4 base, h, w) -> frames (N, 3, 4h, 4w) in [-1, 1]."""
-    larger = nn.Upsample(scale_factor=2)
-    layers = [larger, block(4 * base, 2 * base, 3), larger, block(2 * base, base, 3), nn.Conv2d(base, 3, 7, padding=3)]
-    return nn.Sequential(*(Residual(4 * base) for _ in range(blocks)), *layers, nn.Tanh())
+def drawing(base: int, blocks: int) -> nn.Sequential:
+    """Residual blocks, then features (N, 4 base, h, w) -> frames (N, 3, 4h, 4w) in [-1, 1]."""
+    return nn.Sequential(*residuals(base, blocks), decoder(base, 3), nn.Tanh())
 
 
 class Scaled(nn.ModuleList):
@@ -98,8 +90,8 @@ class UNIT(method.Method):
         c = config
         self.judge = videos.Judge(c)
         self.encoders = nn.ModuleDict({side: encoder(c.base, c.blocks) for side in SIDES})
-        self.decoders = nn.ModuleDict({side: decoder(c.base, c.blocks) for side in SIDES})
-        self.shared_in, self.shared_out = (Residual(4 * c.base) for _ in range(2))
+        self.decoders = nn.ModuleDict({side: drawing(c.base, c.blocks) for side in SIDES})
+        self.shared_in, self.shared_out = residuals(c.base, 2)
         self.critics = nn.ModuleDict({side: Scaled(c.scales, c.critic_base, c.critic_depth) for side in SIDES})
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:

@@ -29,8 +29,7 @@ from workbench.config import Count, Fraction, Natural, Positive, Weight
 from workbench.losses.histogram import Distance, histogram, histogram_loss
 from workbench.method import Batch, Update
 from workbench.models import videos
-from workbench.models.colorizer import Decoder, Encoder, Residual
-from workbench.models.cycle import Cycle, Framewise, recolored
+from workbench.models.cycle import Cycle, Framewise, awake, decoder, encoder, recolored, residuals
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,12 @@ class Config(videos.Settings):
     critic_norm: bool = False  # instance normalisation in the critics, which hides colours; on at paper scale (code)
     pool: Natural = 16  # translated frames that each critic is shown again later; paper scale 50 (follow-up code)
     cycle_weight: Weight = 10.0  # l_cyc, of the L1 error of the round trips (follow-up code)
-    hist_weight: Weight = 10.0  # l_hist, of the colour histograms (inferred: 1 to 10; tuned); paper scale 5 (inferred)
+    hist_weight: Weight = 5.0  # l_hist, of the colour histograms; 1 to 10 (inferred)
     identity_weight: Weight = 0.0  # l_id, of the L1 change of what is already on the right side; 5 in follow-up code
     distance: Distance = "wasserstein"  # of two histograms (inferred)
     bins: Count = 32  # of a histogram (card: tiny preset); paper scale 64 (inferred)
     reference: Literal["video", "domain"] = "video"  # histogram of the step's other video, or of all (inferred)
-    lr: Positive = 1e-3  # Adam's rate, generators and critics (tuned); paper scale 2e-4 (follow-up code)
+    lr: Positive = 5e-4  # Adam's rate, generators and critics (card: tiny preset); paper scale 2e-4 (follow-up code)
     beta1: Fraction = 0.5  # Adam (follow-up code)
     beta2: Fraction = 0.999  # Adam (follow-up code)
 
@@ -59,7 +58,7 @@ TINY = {"epochs": 2, "batch": 2}
 DEMO = {"frames": 12, "train": 20, "test": 20, "epochs": 3, "batch": 2}
 PAPER = {
     "size": 256, "frames": 12, "train": 30, "valid": 4, "test": 20, "base": 64, "blocks": 6, "critic_base": 64,
-    "critic_depth": 4, "critic_norm": True, "pool": 50, "hist_weight": 5.0, "bins": 64, "lr": 2e-4, "judge_base": 32,
+    "critic_depth": 4, "critic_norm": True, "pool": 50, "bins": 64, "lr": 2e-4, "judge_base": 32,
     "judge_epochs": 20, "judge_lr": 1e-3, "epochs": 136, "batch": 1, "schedule": "linear",
 }  # fmt: skip
 ABLATIONS = {
@@ -109,16 +108,17 @@ class XGenerator(nn.Module):
 
     def __init__(self, base: int, blocks: int) -> None:
         super().__init__()
-        self.encoder, self.decoder = Encoder(3, base, 0), Decoder(base, 3)
+        self.encoder, self.decoder = encoder(base, 0), decoder(base)
         self.merge = nn.Conv2d(8 * base, 4 * base, 1)
-        self.centre = nn.Sequential(*(Residual(4 * base) for _ in range(blocks)))
+        self.centre = nn.Sequential(*residuals(base, blocks))
+        awake(self, self.decoder[-1])
 
     def forward(self, frames: Tensor) -> Tensor:
-        first, half, quarter = self.encoder(2 * frames.flatten(0, 1) - 1)
-        own = quarter.unflatten(0, frames.shape[:2])
+        features = self.encoder(2 * frames.flatten(0, 1) - 1)
+        own = features.unflatten(0, frames.shape[:2])
         joint = own.mean(1, keepdim=True).expand_as(own)
         merged = self.merge(torch.cat([own, joint], 2).flatten(0, 1))
-        change = self.decoder((first, half, quarter + self.centre(merged)))
+        change = self.decoder(features + self.centre(merged))
         return recolored(frames.flatten(0, 1), change).view_as(frames)
 
 

@@ -5,17 +5,19 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 
-def block(wide: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution and ReLU."""
-    return nn.Sequential(nn.Conv2d(wide, out, kernel, stride, kernel // 2), nn.ReLU(inplace=True))
+def block(wide: int, out: int, kernel: int, stride: int = 1, border: str = "zeros") -> nn.Sequential:
+    """Convolution and ReLU; `border` is what stands beyond the image, as in nn.Conv2d."""
+    conv = nn.Conv2d(wide, out, kernel, stride, kernel // 2, padding_mode=border)
+    return nn.Sequential(conv, nn.ReLU(inplace=True))
 
 
 class Residual(nn.Module):
     """Two convolutions with instance norm around a shortcut; (B, C, H, W) in and out."""
 
-    def __init__(self, wide: int) -> None:
+    def __init__(self, wide: int, border: str = "zeros") -> None:
         super().__init__()
-        convs = [nn.Conv2d(wide, wide, 3, padding=1, bias=False) for _ in range(2)]  # the norm takes a bias away
+        same = {"padding": 1, "bias": False, "padding_mode": border}  # the norm takes a bias away
+        convs = [nn.Conv2d(wide, wide, 3, **same) for _ in range(2)]
         norms = [nn.InstanceNorm2d(wide) for _ in range(2)]
         self.body = nn.Sequential(convs[0], norms[0], nn.ReLU(inplace=True), convs[1], norms[1])
 

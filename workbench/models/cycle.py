@@ -1,11 +1,13 @@
-"""Two generators that undo one another, each against a critic of its own side: what all translators of frames share."""
+"""Two generators that undo one another, each against a critic of its own side: what translators of frames share."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workbench.losses.adversarial import critic_loss, full, generator_loss
-from workbench.models.colorizer import Decoder, Encoder, PatchCritic
+from workbench.models.colorizer import PatchCritic, Residual, block
+
+BORDER = "reflect"  # of all generators' convolutions (CycleGAN's code); with zeros they learn to spare the margin
 
 
 class Kept(nn.Module):
@@ -58,23 +60,68 @@ def distance(image: Tensor, target: Tensor) -> Tensor:
 
 
 def recolored(image: Tensor, change: Tensor) -> Tensor:
-    """(tanh(atanh(2 x - 1) + change) + 1) / 2: an image in [0, 1] to which a change is added before the tanh.
+    """(tanh(exp(tanh g) atanh(2 x - 1) + s) + 1) / 2: images (N, 3, H, W) in [0, 1] of other contrast and brightness.
 
-    With it a generator starts near the identity and need not learn to draw what it is only to recolour (inferred).
+    `change` (N, 6, H, W) are g and s of each channel. A generator that starts near the identity, and recolours what is
+    there, need not learn to draw (inferred); casts and gammas are nearly of this form.
     """
     own = torch.atanh(0.99 * (2 * full(image) - 1))  # finite for black and white
-    return (torch.tanh(own + full(change)) + 1) / 2
+    gain, shift = full(change).chunk(2, 1)
+    return (torch.tanh(gain.tanh().exp() * own + shift) + 1) / 2
+
+
+def residuals(base: int, count: int) -> list[nn.Module]:
+    """Residual blocks for features (N, 4 base, h, w)."""
+    return [Residual(4 * base, BORDER) for _ in range(count)]
+
+
+def encoder(base: int, blocks: int) -> nn.Sequential:
+    """Frames (N, 3, H, W) in [-1, 1] -> features (N, 4 base, H/4, W/4), by two strides and some residual blocks.
+
+    Only the residual blocks are normalised, as a norm on the first layers would take a colour cast away (inferred).
+    """
+    layers = [
+        block(3, base, 7, 1, BORDER),
+        block(base, 2 * base, 3, 2, BORDER),
+        block(2 * base, 4 * base, 3, 2, BORDER),
+    ]
+    return nn.Sequential(*layers, *residuals(base, blocks))
+
+
+def decoder(base: int, outputs: int = 6) -> nn.Sequential:
+    """Features (N, 4 base, h, w) -> (N, outputs, 4h, 4w), by two upsamplings.
+
+    There are no skips from the encoder: given them, training closes the way through the centre within a hundred steps.
+    """
+    up = [(nn.Upsample(scale_factor=2), block(2 * wide, wide, 3, 1, BORDER)) for wide in (2 * base, base)]
+    return nn.Sequential(*up[0], *up[1], nn.Conv2d(base, outputs, 7, padding=3, padding_mode=BORDER))
+
+
+def awake(net: nn.Module, last: nn.Module) -> None:
+    """He's initial weights for all convolutions (arXiv 1502.01852), a tenth of them for the last.
+
+    The usual ones shrink a signal in every layer, so that the innermost ones, where the two frames of an X meet, would
+    have little say.
+    """
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        last.weight.mul_(0.1)
 
 
 class Framewise(nn.Module):
     """The one-frame generator: frames (B, n, 3, H, W) in [0, 1] -> (B, n, 3, H, W), each on its own; see `recolored`.
 
-    The layers are those of `colorizer.Generator`; H and W are multiples of 4.
+    H and W are multiples of 4.
     """
 
     def __init__(self, base: int, blocks: int) -> None:
         super().__init__()
-        self.encoder, self.decoder = Encoder(3, base, blocks), Decoder(base, 3)
+        self.encoder, self.decoder = encoder(base, blocks), decoder(base)
+        awake(self, self.decoder[-1])
 
     def forward(self, frames: Tensor) -> Tensor:
         single = frames.flatten(0, 1)
