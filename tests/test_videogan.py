@@ -1,6 +1,7 @@
 """VideoGAN and its rivals: the X, who is paired with whom, every term, the one judge for all, the scores."""
 
 import functools
+import math
 
 import pytest
 import torch
@@ -115,6 +116,16 @@ def test_each_result_depends_on_both_frames():
         assert all((gradient[:, n].abs() > 0).float().mean() > 0.9 for n in (0, 1))
 
 
+def test_the_second_frame_is_not_ignored():
+    """Neither at first nor after some training does the result of a frame hardly depend on its partner."""
+    for model in (make(base=8), trained("videogan", steps=8, base=8)):
+        image = batch_of()["image"][:, :, 0]
+        forth = model.cycle.forth.eval()
+        with torch.no_grad():
+            own, other = (forth(torch.stack([image, partner], 1))[:, 0] for partner in (image, image.roll(1, 0)))
+        assert (other - own).abs().mean() > 0.01 * (own - image).abs().mean()
+
+
 def test_the_one_frame_generator_looks_at_one_frame():
     torch.manual_seed(0)
     single, frames = Framewise(8, 2).eval(), uniform(1, 2, 3, 16, 16).requires_grad_()
@@ -128,13 +139,24 @@ def test_two_equal_frames_are_translated_alike():
     torch.testing.assert_close(found[:, 0], found[:, 1])
 
 
-def test_generators_start_near_the_identity():
+def test_recolouring_by_hand():
     image = uniform(1, 3, 8, 8)
-    torch.testing.assert_close(recolored(image, torch.zeros_like(image)), image, atol=0.006, rtol=0)
-    brighter = recolored(torch.tensor([0.5]), torch.tensor([0.5]))
-    assert brighter.item() == pytest.approx((1 + torch.tanh(torch.tensor(0.5)).item()) / 2)
-    extremes = torch.tensor([0.0, 1.0], requires_grad=True)
-    recolored(extremes, torch.zeros(2)).sum().backward()
+    none = torch.zeros(1, 6, 8, 8)
+    torch.testing.assert_close(recolored(image, none), image, atol=0.006, rtol=0)
+    change = none.clone()
+    change[:, 4] = 0.5  # the green channel's brightness
+    found = recolored(torch.full((1, 3, 8, 8), 0.5), change)[0, :, 0, 0]
+    assert found.tolist() == pytest.approx([0.5, (1 + math.tanh(0.5)) / 2, 0.5])
+    change = none.clone()
+    change[:, 0] = 50.0  # the red channel's contrast, at most e times as much
+    found = recolored(torch.full((1, 3, 8, 8), 0.6), change)[0, :, 0, 0]
+    wanted = (1 + math.tanh(math.e * math.atanh(0.99 * 0.2))) / 2
+    assert found[0].item() == pytest.approx(wanted, abs=1e-5) and found[1].item() == pytest.approx(0.6, abs=2e-3)
+
+
+def test_black_and_white_have_a_finite_gradient():
+    extremes = torch.stack([torch.zeros(3, 4, 4), torch.ones(3, 4, 4)]).requires_grad_()
+    recolored(extremes, torch.zeros(2, 6, 4, 4)).sum().backward()
     assert torch.isfinite(extremes.grad).all()
 
 
