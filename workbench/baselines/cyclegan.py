@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from itertools import chain
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from workbench import method, metrics
 from workbench.config import Count, Fraction, Natural, Positive, Weight
 from workbench.losses.adversarial import critic_loss, generator_loss
 from workbench.method import Batch, Update
 from workbench.models.colorizer import Generator, PatchCritic
+from workbench.models.cycle import Kept, Pool, distance
 
 
 @dataclass(frozen=True)
@@ -52,50 +52,6 @@ PAPER = {
 DEMO = {"source": "samples"}
 
 
-class Kept(nn.Module):
-    """Images (N, C, H, W) that outlive a step; N is 0 at first.
-
-    They are extra state, not a buffer: checkpoints hold them, so that a resumed run goes on with the same ones, but
-    averages and the published weights, which take tensors only, do not.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.images = torch.empty(0)
-
-    def get_extra_state(self) -> dict[str, Tensor]:
-        return {"images": self.images}
-
-    def set_extra_state(self, state: dict[str, Tensor]) -> None:
-        self.images = state["images"].clone()
-
-
-class Pool(Kept):
-    """Generated images of earlier steps (arXiv 1612.07828, 2.3)."""
-
-    def __init__(self, capacity: int) -> None:
-        super().__init__()
-        self.capacity = capacity
-
-    def exchange(self, images: Tensor, draws: Tensor) -> Tensor:
-        """For each new image (B, C, H, W): itself or, with probability 1/2, an older one whose place it takes.
-
-        Until the pool is full, new images are kept and returned. `draws` (B, 2), uniform in [0, 1), say whether and
-        which.
-        """
-        shown = []
-        for image, (whether, which) in zip(images.detach().float(), draws.tolist(), strict=True):
-            if len(self.images) < self.capacity:
-                kept = self.images.to(image).reshape(-1, *image.shape)
-                self.images = torch.cat([kept, image[None]])
-            elif whether < 0.5 and self.capacity > 0:
-                place = int(which * self.capacity)
-                old, self.images[place] = self.images[place].clone(), image
-                image = old
-            shown.append(image)
-        return torch.stack(shown)
-
-
 class Memory(Kept):
     """The grey and the colour of the last item that came alone."""
 
@@ -103,11 +59,6 @@ class Memory(Kept):
         """The colours (1, 3, H, W) of the item before, or none if there was none or it was this item itself."""
         before, self.images = self.images, torch.cat([image, target], 1).detach().float()
         return None if len(before) == 0 or torch.equal(before[:, :1], image) else before[:, 1:]
-
-
-def distance(image: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference, a scalar, of images in [0, 1] measured in [-1, 1] as the paper's weights expect."""
-    return F.l1_loss(2 * image.float(), 2 * target.float())
 
 
 class CycleGAN(method.Method):

@@ -5,17 +5,19 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 
-def block(wide: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution and ReLU."""
-    return nn.Sequential(nn.Conv2d(wide, out, kernel, stride, kernel // 2), nn.ReLU(inplace=True))
+def block(wide: int, out: int, kernel: int, stride: int = 1, border: str = "zeros") -> nn.Sequential:
+    """Convolution and ReLU; `border` is what stands beyond the image, as in nn.Conv2d."""
+    conv = nn.Conv2d(wide, out, kernel, stride, kernel // 2, padding_mode=border)
+    return nn.Sequential(conv, nn.ReLU(inplace=True))
 
 
 class Residual(nn.Module):
     """Two convolutions with instance norm around a shortcut; (B, C, H, W) in and out."""
 
-    def __init__(self, wide: int) -> None:
+    def __init__(self, wide: int, border: str = "zeros") -> None:
         super().__init__()
-        convs = [nn.Conv2d(wide, wide, 3, padding=1, bias=False) for _ in range(2)]  # the norm takes a bias away
+        same = {"padding": 1, "bias": False, "padding_mode": border}  # the norm takes a bias away
+        convs = [nn.Conv2d(wide, wide, 3, **same) for _ in range(2)]
         norms = [nn.InstanceNorm2d(wide) for _ in range(2)]
         self.body = nn.Sequential(convs[0], norms[0], nn.ReLU(inplace=True), convs[1], norms[1])
 
@@ -75,14 +77,18 @@ class PatchCritic(nn.Sequential):
     """70x70 PatchGAN (Isola et al., arXiv 1611.07004): (B, C, H, W) in [0, 1] -> (B, 1, h, w), one score a patch.
 
     4x4 convolutions of `base`, 2, 4 and 8 times `base` channels; the last two have stride 1. No normalisation: batch
-    statistics would couple the samples whose gradients are penalised one by one. `depth` 3 has a smaller field.
+    statistics would couple the samples whose gradients are penalised one by one. `depth` 3 has a smaller field. With
+    `norm` all but the first convolution have instance normalisation, as in released code of CycleGAN.
     """
 
-    def __init__(self, channels: int, base: int, depth: int = 4) -> None:
+    def __init__(self, channels: int, base: int, depth: int = 4, norm: bool = False) -> None:
         widths = [channels] + [base * 2**n for n in range(depth)]
         layers: list[nn.Module] = []
         for n, (wide, out) in enumerate(pairwise(widths)):
-            layers += [nn.Conv2d(wide, out, 4, 2 if n < depth - 1 else 1, 1), nn.LeakyReLU(0.2, inplace=True)]
+            normed = norm and n > 0  # the norm takes a bias away
+            layers += [nn.Conv2d(wide, out, 4, 2 if n < depth - 1 else 1, 1, bias=not normed)]
+            layers += [nn.InstanceNorm2d(out)] if normed else []
+            layers += [nn.LeakyReLU(0.2, inplace=True)]
         super().__init__(*layers, nn.Conv2d(widths[-1], 1, 4, 1, 1))
 
     def forward(self, image: Tensor) -> Tensor:
