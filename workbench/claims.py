@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -27,6 +26,8 @@ def judge(
     root: Path | None,
 ) -> dict[str, Any]:
     """Train a method and its arms on one data set and return the record, in the form that claims/*.json holds."""
+    import torch
+
     from workbench.study import Study, arms_of, opened
 
     for key, value in (("seeds", seeds), ("jobs", jobs)):
@@ -34,7 +35,7 @@ def judge(
             raise InvalidParameter(f"--{key}", "at least 1", str(value), "give more")
     study = Study(arms_of(name, which), options=options, budget=budget, seeds=range(seeds), root=root)
     opened(study.kind, json.dumps(dict(options), sort_keys=True))  # bad input is found before workers start
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, torch.get_num_threads() // jobs)  # what OMP_NUM_THREADS allows, or the cores
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         study.run(executor=pool, threads=threads)
     return record(study, name, options, budget, which)
