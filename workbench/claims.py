@@ -108,10 +108,9 @@ def markdown(folder: Path) -> str:
 
 
 def cell(data: str, verdict: dict[str, Any]) -> str:
-    """The data set with the difference and its interval."""
-    low, high = (number(v) for v in verdict["interval"])
-    return f"{data}: {number(verdict['difference'])} [{low}, {high}]"
-
-
-def number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.2f}"
+    """The data set with the difference and its interval, with more than two decimals where it is small."""
+    difference, (low, high) = verdict["difference"], verdict["interval"]
+    bounds = [abs(value) for value in (difference, low, high) if value is not None]
+    digits = compare.digits_of(max(bounds, default=1)) if max(bounds, default=1) < 0.1 else 2
+    shown, low, high = ("n/a" if value is None else f"{value:.{digits}f}" for value in (difference, low, high))
+    return f"{data}: {shown} [{low}, {high}]"

@@ -116,9 +116,18 @@ def table(scores: pd.DataFrame, layout: Sequence[tuple[str, str]]) -> pd.DataFra
     return pd.DataFrame(columns)
 
 
+def digits_of(largest: float) -> int:
+    """Decimals that leave at least two digits of the largest value in a column: 2 from 2 on, else 3, more below 0.1.
+
+    >>> [digits_of(value) for value in (24.0, 0.8, 0.066, 0.0009)]
+    [2, 3, 4, 5]
+    """
+    return 2 if largest >= 2 else 3 if not 0 < largest < 0.1 else 4 if largest >= 0.01 else 5
+
+
 def cells(values: pd.DataFrame) -> pd.Series:
     mean, sd = values.mean(axis=1), values.std(axis=1)
-    digits = 2 if mean.abs().max() >= 2 else 3
+    digits = digits_of(mean.abs().max())
     many = values.shape[1] > 1
     text = [
         f"{m:.{digits}f}" + (f" ± {s:.{digits}f}" if many and s == s else "") for m, s in zip(mean, sd, strict=True)
