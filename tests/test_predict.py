@@ -4,6 +4,7 @@ import csv
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
@@ -363,6 +364,86 @@ def test_traces_come_back_with_their_alerts(tmp_path):
     np.testing.assert_allclose(tree.points[:, 0], range(4, 36, 4))
     scores, _ = swc.read_alert_table(written[1], tree)
     assert np.isfinite(scores[alert]).all() and not (tmp_path / "out/two.swc").exists()
+
+
+BRAIN = {"size": 32, "train": 4, "segmentation": 4, "valid": 1, "test": 1}
+
+
+def stored(path, array, affine) -> None:
+    nibabel.save(nibabel.Nifti1Image(array.astype(np.float32), affine), path)
+
+
+def test_t2_volumes_become_three_modalities_and_a_tumour_on_their_own_voxels(tmp_path, monkeypatch):
+    """A method that hands back its T2 as FLAIR and finds a tumour where it is bright returns the volume it was given,
+    whatever its orientation and voxel size."""
+    run = tiny("tcmgan", tmp_path / "runs", BRAIN)
+    folder = tmp_path / "in" / "case"
+    folder.mkdir(parents=True)
+    volume = np.zeros((40, 50, 6))
+    volume[8:30, 10:44, 1:5] = 40
+    volume[12:20, 30:40, 2:4] = 100
+    affine = np.array([[0, -1.5, 0, 9], [1, 0, 0, -4], [0, 0, 5, 2], [0, 0, 0, 1.0]])
+    stored(folder / "case_t2.nii.gz", volume, affine)
+    stored(folder / "case_flair.nii.gz", volume, affine)
+    cls = method.method_class("tcmgan")
+    bright = lambda batch: {"color": batch["image"].expand(-1, 3, -1, -1), "mask": (batch["image"] > 0.7).float()}  # noqa: E731
+    monkeypatch.setattr(cls, "predict", lambda self, batch: bright(batch))
+    written = predict.apply(run, tmp_path / "in", tmp_path / "out")
+    names = [f"case_case_t2_{kind}.nii.gz" for kind in ("flair", "t1ce", "t1", "tumour")]
+    assert [path.name for path in written] == names
+    flair, tumour = (nibabel.as_closest_canonical(nibabel.load(written[n])) for n in (0, 3))
+    given = nibabel.as_closest_canonical(nibabel.Nifti1Image(volume, affine))
+    np.testing.assert_allclose(flair.affine, given.affine)
+    assert flair.shape == given.shape
+    wanted, found = given.get_fdata() / 100, flair.get_fdata()
+    assert np.corrcoef(wanted.ravel(), found.ravel())[0, 1] > 0.95 and not found[:, :, [0, 5]].any()
+    mask, real = tumour.get_fdata() > 0, wanted > 0.8
+    assert 2 * (mask & real).sum() / (mask.sum() + real.sum()) > 0.85
+
+
+def test_modalities_are_made_and_a_bound_that_makes_none_is_refused(tmp_path):
+    stored(tmp_path / "one.nii.gz", np.random.default_rng(0).random((20, 24, 3)) * 100, np.eye(4))
+    written = predict.apply(tiny("tcmgan", tmp_path / "runs", BRAIN), tmp_path / "one.nii.gz", tmp_path / "out")
+    made = nibabel.load(written[0]).get_fdata()
+    assert made.shape == (20, 24, 3) and made.min() >= 0 and made.max() <= 1 and made.std() > 0
+    bounds = {"predicts color": {}, "no more than image.*target": {"inputs": "four"}}
+    for match, own in bounds.items():
+        run = tiny("acquired", tmp_path / "runs", BRAIN, own)
+        with pytest.raises(InvalidParameter, match=match):
+            predict.apply(run, tmp_path / "one.nii.gz", tmp_path / "other", overwrite=True)
+
+
+VIDEOS = {"size": 32, "frames": 3, "train": 2, "valid": 1, "test": 1}
+
+
+def test_videos_are_translated_frame_by_frame_at_their_own_size(tmp_path):
+    run = tiny("videogan", tmp_path / "runs", VIDEOS, {"base": 4, "blocks": 1})
+    rng = np.random.default_rng(0)
+    for name, count in (("one", 4), ("short", 1)):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for n in range(count):
+            Image.fromarray(rng.integers(0, 255, (48, 60, 3), np.uint8)).save(tmp_path / "in" / name / f"{n:03d}.png")
+    written = predict.apply(run, tmp_path / "in", tmp_path / "out")
+    ends = [f"{n:05d}{end}.png" for n in range(4) for end in ("", "_mask")]
+    assert [path.relative_to(tmp_path / "out").as_posix() for path in written] == [f"one/{end}" for end in ends]
+    given, made = (np.asarray(Image.open(path)) for path in (tmp_path / "in/one/000.png", written[0]))
+    assert made.shape == (48, 60, 3) and np.abs(made.astype(int) - given).mean() > 0
+    assert np.corrcoef(made.ravel(), given.ravel())[0, 1] > 0.9, "the frame keeps its detail"
+    assert Image.open(written[1]).mode == "P" and np.asarray(Image.open(written[1])).shape == (48, 60)
+
+
+def test_an_unchanged_video_comes_back_exactly(tmp_path):
+    run = tiny("direct", tmp_path / "runs", VIDEOS)
+    frames = np.random.default_rng(0).integers(0, 255, (2, 40, 40, 3), np.uint8)
+    (tmp_path / "in").mkdir()
+    for n, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / "in" / f"{n}.png")
+    written = predict.apply(run, tmp_path / "in", tmp_path / "out")
+    assert all(np.array_equal(np.asarray(Image.open(path)), frame) for path, frame in zip(written[::2], frames))
+    with pytest.raises(InvalidParameter, match="overwrite"):
+        predict.apply(run, tmp_path / "in", tmp_path / "out")
+    with pytest.raises(InvalidParameter, match=r"no more than image, length.*tone"):
+        predict.apply(tiny("reinhard", tmp_path / "runs", VIDEOS), tmp_path / "in", tmp_path / "new")
 
 
 def test_settings_of_the_data_are_checked(trained, greys, tmp_path):

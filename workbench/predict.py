@@ -1,12 +1,14 @@
-"""A trained method applied to images of one's own: colours, masks, tables of angles and spurs, alerts on traces."""
+"""A trained method applied to files of one's own: colours, masks, modalities, videos, tables of spurs, alerts."""
 
 import dataclasses
 import functools
+import gzip
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import torch
 from kornia.color import lab_to_rgb, rgb_to_lab
@@ -16,7 +18,7 @@ from tqdm.auto import tqdm
 
 from workbench import data, device, method, runs
 from workbench.config import Config, split
-from workbench.data import asoct, io, neuron
+from workbench.data import asoct, brain, endoscopy, io, neuron
 from workbench.data.anatomy import fitted
 from workbench.data.io.kind import stem
 from workbench.errors import InvalidImage, InvalidParameter
@@ -62,7 +64,8 @@ def apply(
 
     The method sees the images as it was trained to. Colours and masks become PNG files of the same names, half scans
     of an eye the two tables of the AGE challenge, traces in `traces/` beside stacks in `images/` SWC files with their
-    alerts, each with a table. `settings` replace options of the run's data, such as the spacing of stacks.
+    alerts, each with a table; T2 volumes their synthetic modalities and the tumour as NIfTI files; videos a folder each
+    of translated frames and of masks. `settings` replace options of the run's data, such as the spacing of stacks.
 
     Raises:
         InvalidRun, InvalidImage: as they say; InvalidParameter: results are there already, an unknown setting, or the
@@ -133,6 +136,68 @@ def alerts(
     return [path.with_suffix(end) for path in made for end in (".swc", ".csv")], [*aside.items(), *bad]
 
 
+@torch.inference_mode()
+def modalities(
+    model: method.Method, options: Config, source: Path, target: Path, overwrite: bool
+) -> tuple[list[Path], Aside]:
+    """FLAIR, T1ce and T1 in [0, 1] of every T2 volume, and the tumour found in them, on the voxels of the volume."""
+    files = brain.t2_files(source)
+    names = result_names(files, source if source.is_dir() else source.parent)
+    kinds = (*brain.MODALITIES[1:], "tumour")
+    prepare(target, [f"{name}_{kind}.nii.gz" for name in names.values() for kind in kinds], overwrite)
+
+    def synthesised(path: Path) -> list[Path]:
+        t2 = brain.unseen(path, options)
+        batches = torch.from_numpy(t2.squares).split(16)
+        parts = [
+            [one.float().cpu() for one in asked_all(model, {"image": some}, ("color", "mask"))] for some in batches
+        ]
+        color, mask = (torch.cat(one).numpy() for one in zip(*parts, strict=True))
+        made = [t2.whole(color[:, n]) for n in range(color.shape[1])] + [t2.whole(mask[:, 0]) > 0.5]
+        written = [target / f"{names[path]}_{kind}.nii.gz" for kind in kinds]
+        for file, array in zip(written, made, strict=True):
+            image = nibabel.Nifti1Image(array.astype(np.uint8 if array.dtype == bool else np.float32), t2.volume.affine)
+            runs.save(file, lambda stream, image=image: stream.write(gzip.compress(image.to_bytes())))
+        return written
+
+    made, aside = io.read_many(tqdm(files, desc="predict", unit="volume", disable=None), synthesised)
+    return [path for written in made for path in written], aside
+
+
+@torch.inference_mode()
+def translations(
+    model: method.Method, options: Config, source: Path, target: Path, overwrite: bool
+) -> tuple[list[Path], Aside]:
+    """Every video at the target centre: its frames, each with the mask that the segmentor finds, in a folder a video.
+
+    What the method changes is enlarged and added to the frames, which keep their detail.
+    """
+    films = {film.name: film for film in endoscopy.films(source)}
+    prepare(target, films, overwrite)
+
+    def translated(path: Path) -> list[Path]:
+        name = path.as_posix()
+        frames, squares = endoscopy.unseen(films[name], options)
+        video = torch.from_numpy(squares).movedim(-1, 0)[None].float().div(255)
+        batch = {"image": video, "length": torch.tensor([len(frames)])}
+        color, mask = (one[0].float().cpu().movedim(0, 1) for one in asked_all(model, batch, ("color", "mask")))
+        shape, written = frames.shape[1:3], []
+        (target / name).mkdir(parents=True, exist_ok=True)
+        for n, frame in enumerate(frames):
+            change = F.interpolate(color[n : n + 1] - video[0, :, n][None], shape, mode="bilinear", antialias=True)
+            shown = 255 * (torch.from_numpy(frame).float() / 255 + change[0].movedim(0, -1)).clamp(0, 1)
+            found = F.interpolate(mask[n : n + 1], shape, mode="nearest-exact")[0, 0].to(torch.uint8).numpy()
+            label = Image.fromarray(found, mode="P")
+            label.putpalette(PALETTE)
+            for end, picture in (("", Image.fromarray(shown.round().byte().numpy())), ("_mask", label)):
+                written.append(target / name / f"{n:05d}{end}.png")
+                runs.save(written[-1], lambda file, picture=picture: picture.save(file, format="PNG"))
+        return written
+
+    made, aside = io.read_many(tqdm(films, desc="predict", unit="video", disable=None), translated)
+    return [path for written in made for path in written], aside
+
+
 def result_names(paths: Iterable[Path], base: Path) -> dict[Path, str]:
     """The name of each result without .png: sub-folders and stem, with the extension where two would be alike.
 
@@ -189,10 +254,24 @@ def segmented(model: method.Method, page: np.ndarray, size: int) -> Image.Image:
 
 
 def asked(model: method.Method, batch: method.Batch, key: str) -> torch.Tensor:
-    prediction = model.predict(batch)
-    if key not in prediction:
-        raise InvalidParameter("run", f"a method that predicts {key}", ", ".join(prediction), "choose another run")
-    return prediction[key]
+    return asked_all(model, batch, (key,))[0]
+
+
+def asked_all(model: method.Method, batch: method.Batch, keys: Iterable[str]) -> list[torch.Tensor]:
+    """What a method predicts under these keys.
+
+    Raises:
+        InvalidParameter: it predicts no such thing, or needs more than such files hold.
+    """
+    try:
+        prediction = model.predict({key: value.to(model.device) for key, value in batch.items()})
+    except KeyError as error:
+        expected, found = f"a method that needs no more than {', '.join(batch)}", f"one that needs {error.args[0]}"
+        raise InvalidParameter("run", expected, found, "choose another run") from None
+    if missing := [key for key in keys if key not in prediction]:
+        expected = f"a method that predicts {' and '.join(missing)}"
+        raise InvalidParameter("run", expected, ", ".join(prediction), "choose another run")
+    return [prediction[key] for key in keys]
 
 
 @torch.inference_mode()
@@ -221,5 +300,6 @@ def enlarged(model: method.Method, grey: np.ndarray, size: int) -> np.ndarray:
 
 KINDS = {  # what is made, by the kind of data
     "anatomy": functools.partial(pictures, colorized), "fundus": functools.partial(pictures, segmented),
-    "organs": functools.partial(pictures, segmented), "asoct": tables, "neuron": alerts,
+    "organs": functools.partial(pictures, segmented), "asoct": tables, "neuron": alerts, "brain": modalities,
+    "endoscopy": translations,
 }  # fmt: skip

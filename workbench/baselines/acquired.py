@@ -54,7 +54,7 @@ class Acquired(method.Method):
         own = {"net": torch.optim.Adam(self.net.parameters(), self.config.reader_lr)}
         return own | (self.readers.optimizers() if self.config.inputs == "four" else {})
 
-    def images(self, image: Tensor, target: Tensor) -> Tensor:
+    def images(self, image: Tensor, target: Tensor | None) -> Tensor:
         return torch.cat([image, target], 1) if self.config.inputs == "four" else image
 
     def updates(self, batch: Batch) -> Iterator[Update]:
@@ -68,7 +68,8 @@ class Acquired(method.Method):
             yield "net", reading_loss(self.net(images), label), {}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        return {"mask": (self.net(self.images(batch["image"], batch["target"])).float() > 0).float()}
+        others = batch["target"] if self.config.inputs == "four" else None
+        return {"mask": (self.net(self.images(batch["image"], others)).float() > 0).float()}
 
     def score(self, batch: Batch, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
         one = reading(prediction["mask"], batch)

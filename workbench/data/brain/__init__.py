@@ -17,5 +17,6 @@ The table's `background` says `tumour` or `healthy` of each slice, so that table
 from workbench.data.brain.folders import check, load
 from workbench.data.brain.phantoms import phantom
 from workbench.data.brain.slices import MODALITIES, Options, Slice
+from workbench.data.brain.volumes import t2_files, unseen
 
-__all__ = ["MODALITIES", "Options", "Slice", "check", "load", "phantom"]
+__all__ = ["MODALITIES", "Options", "Slice", "check", "load", "phantom", "t2_files", "unseen"]

@@ -52,19 +52,30 @@ class Slice:
     group: str = ""
 
 
+def place_in_square(extent: np.ndarray, size: int) -> tuple[slice, slice]:
+    """Rows and columns of a square of `size` pixels that a slice of (height, width) in mm fills, in the middle."""
+    sides = [max(1, round(side)) for side in size * extent / extent.max()]
+    return tuple(slice((size - side) // 2, (size - side) // 2 + side) for side in sides)
+
+
+def squared(planes: np.ndarray, place: tuple[slice, slice], size: int) -> np.ndarray:
+    """(N, H, W) -> (N, size, size) float32, by the mean over each pixel's area, black around `place`."""
+    sides = [side.stop - side.start for side in place]
+    square = np.zeros((len(planes), size, size), np.float32)
+    square[:, *place] = F.interpolate(torch.from_numpy(planes.astype(np.float32))[None], sides, mode="area")[0].numpy()
+    return square
+
+
 def fitted(one: Slice, size: int) -> Slice:
     """The slice on a square of `size` pixels, by the mean over each pixel's area; its longer side in mm fills it.
 
     What it does not fill is black and outside of the brain; masks are what is at least half covered.
     """
     extent = np.array(one.tumour.shape) * (one.spacing or 1.0)
-    height, width = (max(1, round(side)) for side in size * extent / extent.max())
-    planes = np.concatenate([one.images, one.tumour[None], one.brain[None]]).astype(np.float32)
-    small = F.interpolate(torch.from_numpy(planes)[None], (height, width), mode="area")[0].numpy()
-    top, left = (size - height) // 2, (size - width) // 2
-    square = np.zeros((len(planes), size, size), np.float32)
-    square[:, top : top + height, left : left + width] = small
-    spacing = (float(extent[0] / height), float(extent[1] / width)) if one.spacing else None
+    place = place_in_square(extent, size)
+    square = squared(np.concatenate([one.images, one.tumour[None], one.brain[None]]), place, size)
+    sides = [side.stop - side.start for side in place]
+    spacing = tuple(float(mm / side) for mm, side in zip(extent, sides)) if one.spacing else None
     masks = square[-2:] >= 0.5
     return Slice(square[:-2].clip(0, 1), masks[0], masks[1], spacing, one.case, one.group)
 

@@ -2,18 +2,23 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import torch
 from scipy import ndimage
+from torch.nn import functional as F
 
 from workbench.data import io
 from workbench.data.anatomy.slices import pick
-from workbench.data.brain.layouts import MASK, Entry
-from workbench.data.brain.slices import MODALITIES, Options, Slice, fitted
+from workbench.data.brain.layouts import ENDING, MASK, NAMES, Entry
+from workbench.data.brain.slices import MODALITIES, Options, Slice, fitted, place_in_square, squared
 from workbench.data.io import Volume
 from workbench.data.organs.volumes import turned
 from workbench.errors import InvalidImage
 
+NIFTI = (".nii", ".nii.gz")
 AXIAL = 2  # the axis Z of RAS+ axes
 PERCENTILE = 99.5  # of the non-zero voxels, shown white: a few bright vessels change nothing
 VOXELS = 2**20  # at most so many are looked at for it
@@ -111,6 +116,61 @@ def cut(case: Case, number: int, white: Sequence[float], entry: Entry, options: 
     tumour, name = turned(mask.array, AXIAL, number) > 0, digest(entry.name)
     one = Slice(images, tumour, brain, spacing, f"{name}-{number:03d}", name)
     return fitted(one, options.size)
+
+
+# ---------------------------------------------------------------- T2 alone
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """A T2 volume for a trained network: `squares` (N, 1, S, S) float32 in [0, 1] are its axial slices that are not
+    empty, `numbers` which these are, and `place` the rows and columns of a square that a slice fills.
+    """
+
+    volume: Volume
+    numbers: list[int]
+    squares: np.ndarray
+    place: tuple[slice, slice]
+
+    def whole(self, slices: np.ndarray) -> np.ndarray:
+        """What was made of the squares, (N, S, S), as an array on the volume's voxels, 0 in the empty slices."""
+        shape = self.volume.array.shape
+        inner = torch.from_numpy(np.ascontiguousarray(slices[:, *self.place]))[None]
+        enlarged = F.interpolate(inner, shape[1::-1], mode="bilinear", antialias=True)[0].numpy()
+        made = np.zeros(shape, np.float32)
+        made[:, :, self.numbers] = enlarged[:, ::-1, ::-1].transpose(2, 1, 0)  # undoes `turned`
+        return made
+
+
+def t2_files(source: Path) -> list[Path]:
+    """A NIfTI file, or those of a folder whose names say T2; all of them where no name does.
+
+    Raises:
+        InvalidImage: none.
+    """
+    if source.is_file():
+        return [source]
+    found = sorted(path for path in source.rglob("*") if path.is_file() and path.name.lower().endswith(NIFTI))
+    named = [path for path in found if (match := ENDING.fullmatch(path.name)) and NAMES[match[1].lower()] == "t2"]
+    if not found:
+        raise InvalidImage(source.name or str(source), "T2 volumes (.nii, .nii.gz)", "none", "give their folder")
+    return named or found
+
+
+def unseen(path: Path, options: Options) -> Unseen:
+    """A T2 volume scaled and fitted as those that a network was trained on.
+
+    Raises:
+        InvalidImage: no sound volume, negative or constant.
+    """
+    volume = io.read_volume(path)
+    check_values(volume)
+    numbers = [int(n) for n in np.flatnonzero(volume.array.any((0, 1)))]
+    planes = np.stack([turned(volume.array, AXIAL, number) for number in numbers])
+    whites_of = planes.max((1, 2)) if options.scale == "slice" else np.array(whites([volume]))
+    place = place_in_square(np.array(planes.shape[1:]) * volume.spacing[1::-1], options.size)
+    squares = squared((planes / whites_of[:, None, None]).clip(0, 1), place, options.size)
+    return Unseen(volume, numbers, squares[:, None], place)
 
 
 def digest(text: str) -> str:

@@ -20,7 +20,7 @@ In an epoch every clip of the one centre meets every clip of the other.
 """
 
 from workbench.data.endoscopy.clips import Options
-from workbench.data.endoscopy.folders import check, load
+from workbench.data.endoscopy.folders import check, films, load, unseen
 from workbench.data.endoscopy.phantoms import phantom
 
-__all__ = ["Options", "check", "load", "phantom"]
+__all__ = ["Options", "check", "films", "load", "phantom", "unseen"]

@@ -13,7 +13,8 @@ from skimage.registration import optical_flow_ilk
 from workbench.data import Data, io
 from workbench.data.anatomy.folders import foreground_of
 from workbench.data.endoscopy.clips import CENTRES, SPLITS, Clip, Options, assembled
-from workbench.data.endoscopy.layouts import CAMVID, Found, Frame, Video, find
+from workbench.data.endoscopy.layouts import CAMVID, Found, Frame, Video, find, frames_of
+from workbench.data.endoscopy.layouts import centre as videos_in
 from workbench.data.io.guard import guard
 from workbench.errors import InvalidImage, InvalidParameter, unknown
 
@@ -197,6 +198,36 @@ def decoded(path: Path) -> list[np.ndarray]:
 
     with guard(path, "video"):
         return list(v3.imread(path, plugin=plugin)[..., :3])
+
+
+# ---------------------------------------------------------------- videos to be translated
+
+
+def films(source: Path) -> list[Video]:
+    """The videos of a folder: a film file, a folder of frames, or a folder of either; frames need no masks.
+
+    Raises:
+        InvalidImage: none.
+    """
+    if source.is_file():
+        return [Video(source.stem, movie=source)]
+    if own := frames_of(source):
+        return [Video(source.name, tuple(own))]
+    found = videos_in(source, "shots") if source.is_dir() else None
+    if found is None:
+        raise InvalidImage(source.name or str(source), "frames, folders of frames or video files", "none", "give one")
+    return found.videos
+
+
+def unseen(video: Video, options: Options) -> tuple[np.ndarray, np.ndarray]:
+    """A video for a trained network: its frames (T, H, W, 3) uint8, and scaled to squares (T, S, S, 3).
+
+    Raises:
+        InvalidImage: frames that cannot be used (see `examine`).
+    """
+    examine(video)
+    frames = np.stack(pictures(video))
+    return frames, np.stack([scaled(frame, options.size) for frame in frames])
 
 
 # ---------------------------------------------------------------- clips
