@@ -1,13 +1,15 @@
 """TC-MGAN and VideoGAN at the tiny preset: a training step through the loop against plain PyTorch, and translation.
 
-The plain steps below are what one would write for one method alone: networks and histogram are the package's, losses,
-pools, draws and optimizer calls are spelt out. Both sides begin with the same weights, take the same batches and draws,
-and end every turn with the same weights, or the benchmark stops. Then the price of the gradient penalty in TC-MGAN's
-critic step, and images a second in `predict` beside the generator alone, whose pictures are compared first.
+The plain steps below are what one would write for one method alone: networks and histogram are the package's; losses,
+pools and optimizer calls are spelt out. Both sides begin with the same weights, take the same batches and draws in
+float32, and after every turn have the same weights, or the benchmark stops. Then the price of the gradient penalty in
+TC-MGAN's critic step, after a comparison of the gradients with the method's; and images a second in `predict` beside
+the generator alone on inputs made ready, after a comparison of the pictures.
 
     python benchmarks/synthesis.py [--repeats 15] [--steps 4] [--threads 2] [--dry]
 
-The intervals are for the median, of 95 % with six repeats or more, by ranks: no law of the times is assumed.
+Ratios are of turns that follow one another. The intervals are the median's, of 95 % from six repeats on, by ranks: no
+law of the times is assumed.
 """
 
 import argparse
@@ -227,7 +229,7 @@ def largest_difference(plain: Any, model: method.Method) -> float:
     return max(gaps)
 
 
-def steps(name: str, train: Cases, chosen: argparse.Namespace, images: int) -> dict:
+def training(name: str, train: Cases, chosen: argparse.Namespace, images: int) -> dict:
     """A step through the loop against one by hand; an item has so many `images` that go through a generator."""
     model = built(name)
     plain = {"tcmgan": PlainTCMGAN, "videogan": PlainVideoGAN}[name](model)
@@ -245,11 +247,6 @@ def steps(name: str, train: Cases, chosen: argparse.Namespace, images: int) -> d
             raise SystemExit(f"{name}: weights differ by {gap:.3g} in turn {repeat + 1}, expected {TOLERANCE}")
     record = {f"{side}, images a second": spread([images * plain.batch / s for s in v]) for side, v in times.items()}
     record["loop : plain"] = spread([a / b for a, b in zip(times["loop"], times["plain"])])
-    start = time.perf_counter()
-    train.__getitems__(range(plain.batch))
-    record["reading a batch, share of the plain step"] = round(
-        (time.perf_counter() - start) / statistics.median(times["plain"]), 4
-    )
     return record | {
         "steps compared": loop.steps * (chosen.repeats + 1), "largest difference of a weight": float(f"{gap:.2g}"),
         "batch": plain.batch, "size": model.config.size,
@@ -361,8 +358,8 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     train = tcmgan_data(chosen.steps)
     record = {
-        "tcmgan, a training step": steps("tcmgan", train, chosen, 1),
-        "videogan, a training step": steps("videogan", videogan_data(chosen.steps), chosen, 4),
+        "tcmgan, a training step": training("tcmgan", train, chosen, 1),
+        "videogan, a training step": training("videogan", videogan_data(chosen.steps), chosen, 4),
         "tcmgan, gradient penalty in the critic's step": penalty(train, chosen),
     }
     for name, what in (("tcmgan", "T2 slices to three modalities"), ("videogan", "frames")):
