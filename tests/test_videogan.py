@@ -15,7 +15,7 @@ from workbench.fit import Budget
 from workbench.losses.histogram import histogram, wasserstein
 from workbench.method import Stream
 from workbench.methods import videogan
-from workbench.methods.videogan import XGenerator
+from workbench.methods.videogan import XGenerator, paired
 from workbench.models import videos
 from workbench.models.cycle import Framewise, recolored
 
@@ -250,6 +250,17 @@ def test_that_is_every_pair_translated_once_with_both_its_results():
         sums[:, :, time] += pair[:, 0]
         sums[:, :, (time + 2) % 5] += pair[:, 1]
     torch.testing.assert_close(found, sums / 2, atol=1e-5, rtol=0)
+
+
+def test_a_video_is_translated_as_frame_by_frame_at_half_of_the_cost():
+    video, length, calls = uniform(5, 3, 6, 16, 16), torch.tensor([6, 5, 3, 2, 1]), []
+    forth = generator()
+    forth.register_forward_hook(lambda *_: calls.append(1))
+    found, wanted = paired(forth, video, length, 2), videos.translated(forth, video, video, length, 2)
+    assert len(calls) == 6 + 12
+    for one, other, count in zip(found, wanted, length.tolist(), strict=True):
+        torch.testing.assert_close(one[:, :count], other[:, :count], atol=1e-6, rtol=0)
+        assert torch.equal(one[:, count:], one[:, count - 1 : count].expand_as(one[:, count:]))
 
 
 def test_padding_does_not_change_a_translation():
