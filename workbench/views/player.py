@@ -46,7 +46,10 @@ AXIS = {
     "axis_label_text_font_size": "12px", "axis_label_text_font_style": "normal", "axis_line_color": "#c5ccd4",
     "major_label_text_font_size": "11px", "major_tick_line_color": "#c5ccd4", "minor_tick_line_color": None,
 }  # fmt: skip
-MARKERS = ("circle", "triangle", "square", "diamond")
+MARKERS, DASHES = ("circle", "triangle"), ("solid", "dashed")
+TINTS = {"red": "#D55E00", "green": "#009E73", "blue": "#0072B2"}
+SWITCH = {"All": list(TINTS), **{name.capitalize(): [name] for name in videos.CHANNELS}}
+TOLD = [(name, f"@{name}{{+0.0000}}") for name in videos.CHANNELS]
 # What is set here concerns this browser alone: sync would send every frame that is played to the server.
 SHOW = """
 const last = frames.data.frame.length, frame = Math.max(1, Math.min(slider.value, last))
@@ -65,8 +68,10 @@ if (play.active) play.timer = setInterval(step, 1000 / Number(pace.value))
 """
 OUTLINE = "lines.forEach((each, number) => each.forEach((one) => { one.visible = outlined.active.includes(number) }))"
 CURVE = """
-const name = (steady.active ? "steady_" : "") + names[channel.active]
-for (const glyph of glyphs) glyph.y = {field: name}
+for (const each of tracks) {
+  each.glyph.y = {field: (steady.active ? "steady_" : "") + each.name}
+  each.visible = shown[channel.active].includes(each.name)
+}
 """
 RESET = "for (const range of [x, y]) range.setv({start: range.tags[0], end: range.tags[1]})"
 
@@ -104,7 +109,7 @@ class Player:
         self.pace = Select(value="5", options=[(pace, f"{pace} frames/s") for pace in PACES], width=112, **made)
         labels = [name.capitalize() for name in self.tints]
         self.outlined = CheckboxButtonGroup(labels=labels, active=list(range(len(labels))), **made)
-        self.channel = RadioButtonGroup(labels=[name.capitalize() for name in videos.CHANNELS], active=0, **made)
+        self.channel = RadioButtonGroup(labels=list(SWITCH), active=0, **made)
         self.steady = Toggle(label="Less its mean", width=108, **made)
 
     # ------------------------------------------------------------ figures
@@ -136,26 +141,46 @@ class Player:
             min_border_left=62, min_border_right=8, min_border_top=6,
         )  # fmt: skip
         for dimension, side, text in ((0, "below", "frame"), (1, "left", "output − input (0 to 1)")):
-            axis = LinearAxis(axis_label=text, ticker=BasicTicker(**({} if dimension else {"min_interval": 1})), **AXIS)
+            axis = LinearAxis(axis_label=text, **AXIS)
+            axis.formatter.use_scientific = False
+            if not dimension:
+                axis.ticker = BasicTicker(min_interval=1)
             made.add_layout(axis, side)
             made.add_layout(Grid(dimension=dimension, axis=axis, grid_line_color="#eef0f3"))
-        items, dots = [], []
-        for number, (name, tint) in enumerate(self.tracks.items()):
-            look = {"marker": MARKERS[number], "size": 7, "fill_color": tint, "line_color": "#333333"}
-            glyphs = (Line(line_color=tint, line_width=2.5), Scatter(**look))
-            drawn = [self.track(name, glyph) for glyph in glyphs]
-            made.renderers = [*made.renderers, *drawn]
-            items.append(LegendItem(label=name, renderers=drawn))
-            dots.append(drawn[-1])
-        made.add_tools(HoverTool(renderers=dots, tooltips=[("frame", "@frame"), ("mean", "@mean{+0.0000}")]))
-        made.add_layout(Legend(items=items, orientation="horizontal", location="top_right", padding=3, margin=4))
+        made.y_range.only_visible = True
+        made.renderers = [each for name in self.tracks for each in self.tracked(name)]
+        dots = [each for each in made.renderers if isinstance(each.glyph, Scatter)]
+        made.add_tools(HoverTool(renderers=dots, tooltips=[("frame", "@frame"), *TOLD]))
         self.line.update(line_color="#1f2933", line_width=1.5, line_dash="dashed")
         made.add_layout(self.line)
+        return self.explained(made)
+
+    def tracked(self, name: str) -> list[GlyphRenderer]:
+        """Lines and marks of one run: a line a channel, all of which begin as those of `All` are."""
+        made, number = [], list(self.tracks).index(name)
+        for channel in videos.CHANNELS:
+            tint, marker = TINTS.get(channel, self.tracks[name]), MARKERS[number]
+            line = Line(x="frame", y=channel, line_color=tint, line_width=2, line_dash=DASHES[number])
+            dot = Scatter(x="frame", y=channel, marker=marker, size=6, fill_color=self.tracks[name], line_color=tint)
+            for glyph in (line, dot):
+                shown = channel in SWITCH["All"]
+                made.append(GlyphRenderer(data_source=self.curves[name], glyph=glyph, visible=shown, name=channel))
         return made
 
-    def track(self, name: str, glyph: Line | Scatter) -> GlyphRenderer:
-        glyph.update(x="frame", y=videos.CHANNELS[0])
-        return GlyphRenderer(data_source=self.curves[name], glyph=glyph)
+    def explained(self, made: Plot) -> Plot:
+        """A legend beside the curves: the runs by mark and dashes, the channels by colour."""
+        nowhere, items = ColumnDataSource({"x": [np.nan], "y": [np.nan]}), []
+        looks = {name: (tint, MARKERS[n], DASHES[n]) for n, (name, tint) in enumerate(self.tracks.items())}
+        looks |= {name: (tint, None, "solid") for name, tint in TINTS.items()}
+        for name, (tint, marker, dash) in looks.items():
+            glyphs = [Line(x="x", y="y", line_color=tint, line_width=2, line_dash=dash)]
+            glyphs += [Scatter(x="x", y="y", marker=marker, size=7, fill_color=tint, line_color=tint)] if marker else []
+            drawn = [GlyphRenderer(data_source=nowhere, glyph=glyph) for glyph in glyphs]
+            made.renderers = [*made.renderers, *drawn]
+            items.append(LegendItem(label=name, renderers=drawn))
+        small = {"padding": 2, "margin": 6, "spacing": 0, "label_text_font_size": "11px", "glyph_height": 16}
+        made.add_layout(Legend(items=items, border_line_color=None, **small), "right")
+        return made
 
     def wire(self) -> None:
         """What the browser does by itself."""
@@ -168,8 +193,8 @@ class Player:
         self.pace.js_on_change("value", play)
         lines = {"outlined": self.outlined, "lines": list(self.lines.values())}
         self.outlined.js_on_change("active", CustomJS(args=lines, code=OUTLINE))
-        glyphs = [renderer.glyph for renderer in self.curve.renderers]
-        what = {"steady": self.steady, "channel": self.channel, "names": list(videos.CHANNELS), "glyphs": glyphs}
+        tracks = [each for each in self.curve.renderers if each.name in videos.CHANNELS]
+        what = {"steady": self.steady, "channel": self.channel, "tracks": tracks, "shown": list(SWITCH.values())}
         for widget in (self.steady, self.channel):
             widget.js_on_change("active", CustomJS(args=what, code=CURVE))
         go = "slider.value = Math.max(1, Math.min(slider.end, Math.round(cb_obj.x)))"
