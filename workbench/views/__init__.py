@@ -83,12 +83,12 @@ def label(run: "Run") -> str:
 def title(metric: str) -> str:
     """The name of a metric as papers print it; of one class, its name behind.
 
-    >>> title("fg_psnr"), title("dice"), title("hd95_cup")
-    ('Foreground PSNR', 'Dice', 'HD95 cup')
+    >>> title("fg_psnr"), title("dice"), title("hd95_cup"), title("false_area_p1")
+    ('Foreground PSNR', 'Dice', 'HD95 cup', 'False area p1')
     """
     plain = metric.removeprefix("fg_")
-    kind, _, part = plain.partition("_")
-    name = NAMES.get(plain) or (f"{NAMES[kind]} {part}" if kind in NAMES else plain)
+    ways = (plain.partition("_"), plain.rpartition("_"))
+    name = NAMES.get(plain) or next((f"{NAMES[kind]} {part}" for kind, _, part in ways if kind in NAMES), plain)
     return ("Foreground " if plain != metric else "") + name
 
 
