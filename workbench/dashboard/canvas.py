@@ -124,10 +124,9 @@ class Canvas:
             ends.update(start=start, end=start + side)
 
     def outline(self, shown: Iterable[str]) -> None:
-        """Which outlines are to be seen; they are made when first asked for."""
-        shown = set(shown)
-        for name in shown - set(self.lines):
-            self.lines[name] = self.trace(name)
+        """Which outlines are to be seen; they are made when first asked for, one above the other in this order."""
+        shown = list(shown)
+        self.lines |= {name: self.trace(name) for name in shown if name not in self.lines}
         for name, lines in self.lines.items():
             for line in lines:
                 line.visible = name in shown

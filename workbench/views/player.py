@@ -69,7 +69,7 @@ if (play.active) play.timer = setInterval(step, 1000 / Number(pace.value))
 OUTLINE = "lines.forEach((each, number) => each.forEach((one) => { one.visible = outlined.active.includes(number) }))"
 CURVE = """
 for (const each of tracks) {
-  each.glyph.y = {field: (steady.active ? "steady_" : "") + each.name}
+  each.glyph.y = {field: (steady.active ? prefix : "") + each.name}
   each.visible = shown[channel.active].includes(each.name)
 }
 """
@@ -92,7 +92,7 @@ class Player:
         self.tints, self.tracks = dict(tints), dict(curves)
         self.frames = ColumnDataSource({key: [] for key in ("frame", "width", "height", *pictures)})
         self.outlines = {name: ColumnDataSource({"frame": [], "xs": [], "ys": []}) for name in tints}
-        columns = ("frame", *videos.CHANNELS, *(f"steady_{name}" for name in videos.CHANNELS))
+        columns = ("frame", *videos.CHANNELS, *(videos.STEADY + name for name in videos.CHANNELS))
         self.curves = {name: ColumnDataSource({key: [] for key in columns}) for name in curves}
         self.now, self.line = GroupFilter(column_name="frame", group=1), Span(location=1, dimension="height")
         self.x, self.y, self.extent = Range1d(0, 1, tags=[0, 1]), Range1d(0, 1, tags=[0, 1]), None
@@ -110,7 +110,7 @@ class Player:
         labels = [name.capitalize() for name in self.tints]
         self.outlined = CheckboxButtonGroup(labels=labels, active=list(range(len(labels))), **made)
         self.channel = RadioButtonGroup(labels=list(SWITCH), active=0, **made)
-        self.steady = Toggle(label="Less its mean", width=108, **made)
+        self.steady = Toggle(label="Less its mean", width=108, active=True, **made)
 
     # ------------------------------------------------------------ figures
 
@@ -159,9 +159,9 @@ class Player:
         """Lines and marks of one run: a line a channel, all of which begin as those of `All` are."""
         made, number = [], list(self.tracks).index(name)
         for channel in videos.CHANNELS:
-            tint, marker = TINTS.get(channel, self.tracks[name]), MARKERS[number]
-            line = Line(x="frame", y=channel, line_color=tint, line_width=2, line_dash=DASHES[number])
-            dot = Scatter(x="frame", y=channel, marker=marker, size=6, fill_color=self.tracks[name], line_color=tint)
+            tint, place = TINTS.get(channel, self.tracks[name]), {"x": "frame", "y": videos.STEADY + channel}
+            line = Line(**place, line_color=tint, line_width=2, line_dash=DASHES[number])
+            dot = Scatter(**place, marker=MARKERS[number], size=6, fill_color=self.tracks[name], line_color=tint)
             for glyph in (line, dot):
                 shown = channel in SWITCH["All"]
                 made.append(GlyphRenderer(data_source=self.curves[name], glyph=glyph, visible=shown, name=channel))
@@ -194,7 +194,13 @@ class Player:
         lines = {"outlined": self.outlined, "lines": list(self.lines.values())}
         self.outlined.js_on_change("active", CustomJS(args=lines, code=OUTLINE))
         tracks = [each for each in self.curve.renderers if each.name in videos.CHANNELS]
-        what = {"steady": self.steady, "channel": self.channel, "tracks": tracks, "shown": list(SWITCH.values())}
+        what = {
+            "steady": self.steady,
+            "channel": self.channel,
+            "tracks": tracks,
+            "shown": list(SWITCH.values()),
+            "prefix": videos.STEADY,
+        }
         for widget in (self.steady, self.channel):
             widget.js_on_change("active", CustomJS(args=what, code=CURVE))
         go = "slider.value = Math.max(1, Math.min(slider.end, Math.round(cb_obj.x)))"

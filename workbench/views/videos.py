@@ -20,6 +20,7 @@ NEEDS = {"image": 5, "color": 5, "label": 4, "mask": 4}
 LENGTH = "length"  # the frames of each clip; where a run did not keep it, all are the clip's own
 TRUTH, FOUND = "#ffffff", ("#56B4E9", "#E69F00")  # told apart on mucosa by colour-blind readers too
 CHANNELS = ("mean", "red", "green", "blue")
+STEADY = "steady_"  # begins the names of what is less its mean over the frames: only what flickers is left
 
 
 def check(run: "Run") -> None:
@@ -67,10 +68,10 @@ def flicker(changes: np.ndarray) -> float:
 
 
 def curves(changes: np.ndarray) -> dict[str, np.ndarray]:
-    """The changes (T, 3) of each of CHANNELS, as they are and, under `steady_`, less their mean over the frames."""
+    """The changes (T, 3) of each of CHANNELS, as they are and, under STEADY, less their mean."""
     columns = np.c_[changes.mean(1), changes].T
     plain = dict(zip(CHANNELS, columns, strict=True))
-    return plain | {f"steady_{name}": values - values.mean() for name, values in plain.items()}
+    return plain | {STEADY + name: values - values.mean() for name, values in plain.items()}
 
 
 def outlines(label: np.ndarray | None, values: Iterable[int]) -> list[list[np.ndarray]]:

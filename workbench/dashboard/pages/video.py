@@ -20,6 +20,10 @@ from workbench.views import colors, masks, numbers, videoreport, videos
 
 NAMES = ("A", "B")
 EXPORTED = 6
+BUTTONS = """
+:host .bk-btn.bk-btn-default { background: #f3f3f3; border-color: transparent; }
+:host .bk-btn.bk-btn-default.bk-active { background: #d3e5f3; box-shadow: none; }
+"""
 OUTLINED = "".join(
     f":host .bk-btn:nth-child({number}) {{ border-bottom: 3px solid {tint}; }}"
     for number, tint in enumerate(("#8a94a0", *videos.FOUND), 1)
@@ -43,8 +47,8 @@ class Comparison:
         self.a, self.b = (pn.widgets.Select(options=names, value=r, **frame.STRETCH, **style) for r in (first, second))
         self.cases = CaseList([first, second], NAMES)
         self.cases.keys.steps = self.cases.keys.steps | {"n": 1, "p": -1}
-        self.player = videoreport.player(NAMES, stylesheets=[frame.STYLE])
-        self.player.outlined.stylesheets = [frame.STYLE, OUTLINED]
+        self.player = videoreport.player(NAMES, stylesheets=[frame.STYLE, BUTTONS])
+        self.player.outlined.stylesheets = [frame.STYLE, BUTTONS, OUTLINED]
         self.save = pn.widgets.FileDownload(
             callback=self.export, filename="videos.html", label=f"Export {EXPORTED} cases", width=130, **style
         )
@@ -91,10 +95,9 @@ class Comparison:
         """The numbers of the case, where it stands, and what is odd about it."""
         metrics = [colors.numbers(table, self.cases.case) for table in self.cases.scores]
         count, height, width = clips["A"]["image"].shape[:3]
-        note = f"{count} frames of {width} × {height} pixels" + (
-            "" if clips["A"]["label"] is not None else ", no truth"
-        )
-        told = {"place": self.cases.place(), "note_original": note}
+        unknown = ", truth unknown" if clips["A"]["label"] is None else ""
+        told = {"place": self.cases.place()}
+        told["note_original"] = f"{count} frames of {width} × {height} pixels{unknown}"
         for name, values in zip("ab", metrics):
             parts = [(key, values[key]) for key in ("dice", "flicker") if key in values]
             told[f"note_{name}"] = ", ".join(f"{views.title(k)} {numbers.number(k, v)}" for k, v in parts)
@@ -151,7 +154,7 @@ class Board(ReactiveHTML):
       <div id="message" class="message"></div>
       <div class="tools">
         <div id="at_back">${back}</div><div id="at_forth">${forth}</div><div id="place" class="place"></div>
-        <span class="muted">Contours</span><div id="at_outlined">${outlined}</div>
+        <div class="pair"><span class="muted">Contours</span><div id="at_outlined">${outlined}</div></div>
         <div id="at_whole">${whole}</div><div id="at_save">${save}</div>
       </div>
       <div class="tools">
@@ -185,13 +188,15 @@ class Board(ReactiveHTML):
         .board {{ font: 13px {frame.FONT}; color: {frame.INK}; max-width: 1150px; container-type: inline-size; }}
         .tools {{ display: flex; align-items: center; gap: 8px; margin-bottom: 4px; min-height: 32px;
                   flex-wrap: wrap; white-space: nowrap; }}
+        .pair {{ display: flex; align-items: center; gap: 8px; }}
         .place {{ flex: 1; min-width: 230px; overflow: hidden; text-overflow: ellipsis; padding: 0 6px; }}
         .slider {{ flex: 1; min-width: 160px; padding: 0 10px; }}
         .message > div {{ background: #fdf3d8; border: 1px solid #ecd9a0; border-radius: 6px; padding: 6px 12px;
                           margin-bottom: 8px; }}
         .grid {{ display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 4px 14px; }}
         .wide {{ grid-column: span 2; min-width: 0; }}
-        @container (max-width: 620px) {{ .grid {{ grid-template-columns: repeat(2, minmax(0, 1fr)); }} }}
+        @container (max-width: 620px) {{ .grid {{ grid-template-columns: repeat(2, minmax(0, 1fr)); }}
+                                         .wide {{ order: 1; }} }}
         .head {{ display: flex; gap: 6px; align-items: center; min-height: 34px; font-weight: 600;
                  white-space: nowrap; }}
         .wide .head {{ flex-wrap: wrap; font-weight: 400; }}

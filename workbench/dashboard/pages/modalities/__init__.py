@@ -199,7 +199,7 @@ class Comparison:
         told["numbers"] = numbers.table(self.letters, metrics, views.length(self.cases.runs))
         for row, arrays in enumerate(found.values(), 1):
             means = synthesis.error(arrays["target"], arrays["color"]).mean((0, 1))
-            notes = [f"mean error {mean:.1f} {synthesis.UNIT}" for mean in means]
+            notes = [f"<span title='mean, {synthesis.UNIT}'>error {mean:.1f} %</span>" for mean in means]
             for column, text in enumerate([synthesis.overlap(arrays["label"], arrays["mask"]), *notes]):
                 told[f"note_{row}_{column}"] = text
         lines = [*self.unlike(), *synthesis.unlike(found)]

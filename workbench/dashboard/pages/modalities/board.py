@@ -15,7 +15,7 @@ def scale(limit: float) -> str:
 
 
 TITLES = "".join(
-    f'<div class="title">{name} <span class="muted">acquired{", the input" * (name == GIVEN)}</span></div>'
+    f'<div class="title">{name} <span class="muted">{"input" if name == GIVEN else "as acquired"}</span></div>'
     for name in (GIVEN, *MADE)
 )
 
@@ -40,9 +40,9 @@ class Board(ReactiveHTML):
         <div id="at_whole">${whole}</div><div id="at_more">${more}</div><div id="at_save">${save}</div>
       </div>
       <div class="tools">
-        <span class="muted">Runs as</span><div id="at_shown">${shown}</div>
-        <span class="muted">Tumour</span><div id="at_outlines">${outlines}</div>
-        <span class="muted">Errors up to</span><div id="at_limit">${limit}</div>
+        <div class="pair"><span class="muted">Runs as</span><div id="at_shown">${shown}</div></div>
+        <div class="pair"><span class="muted">Tumour</span><div id="at_outlines">${outlines}</div></div>
+        <div class="pair"><span class="muted">Errors up to</span><div id="at_limit">${limit}</div></div>
         <div id="scale" class="scale" data-place="scale"></div>
       </div>
       <div class="flow">
@@ -84,6 +84,7 @@ class Board(ReactiveHTML):
         .board {{ font: 13px {frame.FONT}; color: {frame.INK}; max-width: 1900px; container-type: inline-size; }}
         .tools {{ display: flex; align-items: center; gap: 6px 8px; margin-bottom: 6px; min-height: 32px;
                   flex-wrap: wrap; white-space: nowrap; }}
+        .pair {{ display: flex; align-items: center; gap: 8px; }}
         .place {{ flex: 1; min-width: 190px; overflow: hidden; text-overflow: ellipsis; padding: 0 6px; }}
         .message > div {{ background: #fdf3d8; border: 1px solid #ecd9a0; border-radius: 6px; padding: 6px 12px;
                           margin-bottom: 8px; }}
