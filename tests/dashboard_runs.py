@@ -373,3 +373,94 @@ def write_trees(
     (run.path / "metrics.jsonl").write_text(json.dumps({"step": 1, "epoch": 1, "time": 1.0, "loss": 0.5}) + "\n")
     (run.path / "done").touch()
     return run
+
+
+# ---------------------------------------------------------------- videos
+
+SWAYS = {"videogan": 0.01, "reinhard": 0.04, "direct": 0.0}  # how much the brightness of frames is changed to and fro
+
+
+def level(frame: int) -> int:
+    """What is in a corner of a frame, in red: every frame of a clip is told by it."""
+    return 40 + 10 * frame
+
+
+def filmed(number: int, frames: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """A clip (T, H, W, 3) of a disc that wanders, and its label maps (T, H, W)."""
+    y, x = np.mgrid[:size, :size]
+    at = size * (0.35 + 0.3 * np.arange(frames) / frames)
+    label = np.stack([np.hypot(y - size * 0.5, x - a) < size * (0.12 + 0.01 * number) for a in at])
+    levels = np.array([level(frame) for frame in range(frames)])
+    clip = np.zeros((frames, size, size, 3)) + np.stack([levels, 90 + 0 * levels, 70 + 0 * levels], -1)[:, None, None]
+    clip[label] += (60, 10, 0)
+    return clip.astype(np.uint8), label.astype(np.uint8)
+
+
+def write_videos(
+    root: Path, arm: str, seed: int = 0, cases: int = 4, frames: int = 6, size: int = 24, kind: str = "endoscopy"
+) -> runs.Run:
+    """One finished run of a translation; the second clip is two frames shorter, of the last one nothing is labelled."""
+    data = {"kind": kind, "source": "phantom", "size": size, "frames": frames}
+    run = runs.create(root, {"method": arm, "config": {}, "budget": {}, "data": data, "seed": seed}, arm)
+    rows, index = [], [{"case": f"clip-{n}", "group": f"clip-{n}"} for n in range(cases)]
+    arrays: dict[str, list] = {"image": [], "label": [], "color": [], "mask": []}
+    length = np.full(cases, frames, np.float32)
+    length[1] -= 2
+    for number, entry in enumerate(index):
+        image, label = filmed(number, frames, size)
+        own = int(length[number])
+        image[own:], label[own:] = image[own - 1], label[own - 1]
+        sway = 255 * SWAYS[arm] * (-1.0) ** np.arange(frames)[:, None, None, None]
+        color = np.clip(image * np.array([0.8, 1.0, 1.2]) + sway, 0, 255).astype(np.uint8)
+        mask = np.roll(label, 1 + len(arm) % 3, axis=1)
+        both = 2 * (mask & label)[:own].sum() / (mask[:own].sum() + label[:own].sum())
+        change = (color.mean((1, 2)) - image.mean((1, 2)))[:own] / 255
+        known = number < cases - 1
+        rows.append(entry | {"dice": both if known else np.nan, "wasserstein": 0.1, "flicker": change.std(0).mean()})
+        rows[-1] |= {"motion": 0.02 + SWAYS[arm], "content": 0.9}
+        for name, array in zip(arrays, (image, label if known else 0 * label, color, mask)):
+            arrays[name].append(array)
+    stacked = {name: np.stack(parts) for name, parts in arrays.items()} | {"length": length}
+    finish(run, index, pd.DataFrame(rows), stacked, np.ones(3, np.float32), {"polyp": (1,)})
+    return run
+
+
+# ---------------------------------------------------------------- modalities
+
+BLUR = {"tcmgan": 0.6, "pix2pix": 1.4}  # pixels
+
+
+def brain(number: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """T2, FLAIR, T1ce and T1 (4, H, W) uint8 of a slice, and its tumour (H, W), which every fourth one is without."""
+    y, x = np.mgrid[:size, :size] / size
+    head, tumour = np.hypot(y - 0.5, x - 0.5) < 0.42, np.hypot(y - 0.45, x - 0.4 - 0.02 * number) < 0.12
+    tumour &= number % 4 != 3
+    images = [
+        np.where(tumour, bright, np.where(head, tissue, 0))
+        for bright, tissue in ((220, 90), (240, 110), (60, 150), (50, 120))
+    ]
+    return np.stack(images).astype(np.uint8), tumour.astype(np.uint8)
+
+
+def write_modalities(root: Path, arm: str, seed: int = 0, cases: int = 6, size: int = 32) -> runs.Run:
+    """One finished run of a synthesis: modalities blurred, tumours found a little beside where they are."""
+    data = {"kind": "brain", "source": "phantom", "size": size}
+    run = runs.create(root, {"method": arm, "config": {}, "budget": {}, "data": data, "seed": seed}, arm)
+    index = [
+        {"case": f"b{n:03d}", "group": f"b{n:03d}", "background": "healthy" if n % 4 == 3 else "tumour"}
+        for n in range(cases)
+    ]
+    rows, arrays = [], {key: [] for key in ("image", "target", "color", "label", "foreground", "mask")}
+    for number, entry in enumerate(index):
+        images, tumour = brain(number, size)
+        target = np.moveaxis(images[1:], 0, -1)
+        color = ndimage.gaussian_filter(target.astype(float), (BLUR[arm], BLUR[arm], 0)) + 3 * (seed + number % 2)
+        color, mask = color.clip(0, 255).astype(np.uint8), np.roll(tumour, len(arm) % 3, 1)
+        error = np.abs(color.astype(float) - target).mean() / 255
+        dice = 2 * (mask & tumour).sum() / max(mask.sum() + tumour.sum(), 1) if tumour.any() else np.nan
+        rows.append(entry | {"fg_psnr": -20 * np.log10(error), "mae": error, "dice_p1": dice})
+        for name, array in zip(arrays, (images[0], target, color, tumour, (images[0] > 0).astype(np.uint8), mask)):
+            arrays[name].append(array)
+    stacked = {name: np.stack(parts) for name, parts in arrays.items()}
+    finish(run, index, pd.DataFrame(rows), stacked, np.ones(2, np.float32), {"tumour": (1,)})
+    return run

@@ -49,6 +49,7 @@ class Canvas:
         self.view = CDSView()
         self.extent: tuple[int, int] | None = None
         self.mapper = LinearColorMapper(palette=Inferno256, low=0, high=colors.LIMIT)
+        self.covers: list[GlyphRenderer] = []
         self.panes: list[pn.pane.Bokeh] = []
 
     def plot(self, glyph: Glyph, outlines: Iterable[str] = ()) -> Plot:
@@ -79,6 +80,21 @@ class Canvas:
         made.add_tools(HoverTool(renderers=made.renderers, tooltips=f"{unit} @{column}{{0.0}}"))
         return self.pane(made)
 
+    def covered(self, column: str, over: str, unit: str, outlines: Iterable[str] = ()) -> pn.pane.Bokeh:
+        """A picture that a map of values can take the place of, by `cover`; outlines stay on top."""
+        made = self.plot(ImageRGBA(image=column, **PLACE), outlines)
+        look = Image(image=over, color_mapper=self.mapper, **PLACE)
+        self.covers.append(GlyphRenderer(data_source=self.source, glyph=look, view=self.view, visible=False))
+        made.renderers = [*made.renderers, self.covers[-1]]
+        made.add_tools(HoverTool(renderers=self.covers[-1:], tooltips=f"@{over}{{0.0}} {unit}"))
+        return self.pane(made)
+
+    def cover(self, shown: bool) -> None:
+        """Whether maps are to be seen in place of the pictures that have one."""
+        for each in self.covers:
+            each.visible = shown
+        pn.io.push_notebook(*self.panes[:1])
+
     def show(self, images: Mapping[str, np.ndarray], outlines: Mapping[str, list[np.ndarray]], size: tuple[int, int]):
         """Puts another case into the figures.
 
@@ -108,10 +124,9 @@ class Canvas:
             ends.update(start=start, end=start + side)
 
     def outline(self, shown: Iterable[str]) -> None:
-        """Which outlines are to be seen; they are made when first asked for."""
-        shown = set(shown)
-        for name in shown - set(self.lines):
-            self.lines[name] = self.trace(name)
+        """Which outlines are to be seen; they are made when first asked for, one above the other in this order."""
+        shown = list(shown)
+        self.lines |= {name: self.trace(name) for name in shown if name not in self.lines}
         for name, lines in self.lines.items():
             for line in lines:
                 line.visible = name in shown

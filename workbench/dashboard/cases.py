@@ -137,7 +137,7 @@ class CaseList(param.Parameterized):
         """How the columns look, and that a first click on one with numbers puts the worst case first."""
         metric = self.metric.value
         worst = "asc" if compare.better(metric) > 0 else "desc"
-        width = 62 if len(self.names) < 4 else 52
+        width = 62 if len(self.names) < 4 else 48
         numeric = {"headerSortStartingDir": worst, "headerHozAlign": "right", "width": width}
         special = {name: numeric for name in numbers} | {"background": {"title": "back"}}
         plain = {"resizable": "header"}  # handles between the cells would take clicks that are meant for a row

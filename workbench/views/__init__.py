@@ -55,6 +55,13 @@ NAMES = {
     "false_alerts_gold": "False alerts on the gold control",
     "false_runs": "False runs of alerts per 100 nodes",
     "gold_margin": "Gold control margin",
+    "wasserstein": "Wasserstein distance",
+    "flicker": "Flicker",
+    "motion": "Motion error",
+    "content": "Edge correlation",
+    "cnr": "CNR",
+    "cnr_error": "CNR error",
+    "false_area": "False area",
 }
 SHORT = {
     "Foreground": "fg",
@@ -64,6 +71,7 @@ SHORT = {
     "Hausdorff distance": "Hausdorff",
     "Cup/disc ratio error": "CDR error",
     "Euclidean distance": "Distance",
+    "Wasserstein distance": "Wasserstein",
 }
 
 
@@ -75,12 +83,12 @@ def label(run: "Run") -> str:
 def title(metric: str) -> str:
     """The name of a metric as papers print it; of one class, its name behind.
 
-    >>> title("fg_psnr"), title("dice"), title("hd95_cup")
-    ('Foreground PSNR', 'Dice', 'HD95 cup')
+    >>> title("fg_psnr"), title("dice"), title("hd95_cup"), title("false_area_p1")
+    ('Foreground PSNR', 'Dice', 'HD95 cup', 'False area p1')
     """
     plain = metric.removeprefix("fg_")
-    kind, _, part = plain.partition("_")
-    name = NAMES.get(plain) or (f"{NAMES[kind]} {part}" if kind in NAMES else plain)
+    ways = (plain.partition("_"), plain.rpartition("_"))
+    name = NAMES.get(plain) or next((f"{NAMES[kind]} {part}" for kind, _, part in ways if kind in NAMES), plain)
     return ("Foreground " if plain != metric else "") + name
 
 
@@ -125,13 +133,17 @@ class Survey:
     aside: list[tuple["Run", str]]
 
 
-def survey(runs: Iterable["Run"], needs: Mapping[str, "Axes"], also: Callable[["Run"], None] | None = None) -> Survey:
+def survey(
+    runs: Iterable["Run"], needs: Mapping[str, "Axes"], also: Callable[["Run"], None] | None = None,
+    kind: Callable[["Run"], bool] | None = None,
+) -> Survey:  # fmt: skip
     """Sorts runs into usable and set aside.
 
     Args:
         needs: the arrays a view reads, each with its number of axes or those it may have, the case first:
             {"image": 3, "color": 4}.
         also: what else is asked of a run that has them; it raises InvalidRun.
+        kind: whether what has arrays of these names is what the view shows; the others wrote another kind of samples.
     """
     usable, aside = [], []
     for run in runs:
@@ -140,7 +152,7 @@ def survey(runs: Iterable["Run"], needs: Mapping[str, "Axes"], also: Callable[["
                 aside.append((run, "unfinished: run it again to resume it"))
             elif run.state != "done":
                 aside.append((run, run.state))
-            elif set(needs) <= set(written(run)):
+            elif set(needs) <= set(written(run)) and (kind is None or kind(run)):
                 check(run, needs)
                 if also:
                     also(run)
@@ -162,6 +174,11 @@ def written(run: "Run") -> list[str]:
     if not (isinstance(keys, list) and all(isinstance(name, str) for name in keys)):
         raise InvalidRun(path, "the names of the arrays", "other content", REMEDY)
     return keys
+
+
+def moving(run: "Run") -> bool:
+    """Whether the samples are videos: pictures with an axis of time before height and width."""
+    return run.samples.array("image").ndim == 5
 
 
 def check(run: "Run", needs: Mapping[str, "Axes"]) -> None:

@@ -38,6 +38,11 @@ def read(run: "Run", case: tuple[str, str]) -> dict[str, np.ndarray]:
     return {key: np.array(run.samples.array(key)[keys.index(case)]) for key in present}
 
 
+def colored(run: "Run") -> bool:
+    """Whether channels are red, green and blue: three MR modalities of a slice come with label maps, colours do not."""
+    return "label" not in run.samples.keys
+
+
 def difference(target: np.ndarray, color: np.ndarray) -> np.ndarray:
     """CIEDE2000 of every pixel: (H, W) float32 in ΔE00, from two (H, W, 3) uint8.
 

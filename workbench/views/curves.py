@@ -214,5 +214,5 @@ def mean_and_sd(seeds: pd.Series, digits: int) -> str:
 
 
 def digits(metric: str) -> int:
-    """Decimals worth printing: two for dB, mm and ΔE00, three for metrics up to 1, four for squared errors."""
-    return 2 if views.unit(metric) in ("dB", "mm", "ΔE00") else 4 if metric == "mse" else 3
+    """Decimals worth printing: two for dB, mm and ΔE00, three for metrics up to 1, four for the smallest of them."""
+    return 2 if views.unit(metric) in ("dB", "mm", "ΔE00") else 4 if metric in ("mse", "flicker", "motion") else 3

@@ -33,11 +33,12 @@ class Page:
     draw: Callable[[list[Run]], pn.viewable.Viewable]
     order: int
     also: Callable[[Run], None] | None
+    kind: Callable[[Run], bool] | None
     example: str
 
     def __call__(self, runs: Iterable[Run]) -> pn.viewable.Viewable:
         """The page for the runs it can show, over a note on those set aside; never fails for a broken run."""
-        survey = views.survey(runs, self.needs, self.also)
+        survey = views.survey(runs, self.needs, self.also, self.kind)
         if not survey.runs:
             what = "No finished runs" + (f" with {', '.join(self.needs)}" if self.needs else "")
             return pn.Column(frame.empty(what, self.example), frame.note(survey.aside), **frame.WIDE)
@@ -48,9 +49,9 @@ class Page:
         return pn.Column(drawn, frame.note(survey.aside), **frame.WIDE)
 
     def concerns(self, run: Run) -> bool:
-        """Whether a run wrote the arrays of this page; of a run that cannot tell, no."""
+        """Whether a run wrote the arrays of this page, and of its kind; of a run that cannot tell, no."""
         try:
-            return set(self.needs) <= set(views.written(run))
+            return set(self.needs) <= set(views.written(run)) and (self.kind is None or self.kind(run))
         except InvalidRun:
             return False
 
@@ -60,6 +61,7 @@ def page(
     needs: Mapping[str, "views.Axes"],
     order: int = 50,
     also: Callable[[Run], None] | None = None,
+    kind: Callable[[Run], bool] | None = None,
     example: str = "workbench run smcgan",
 ) -> Callable[[Callable], Page]:
     """Makes a page of a function.
@@ -67,11 +69,12 @@ def page(
     Args:
         order: pages of a lower one come first.
         also: raises InvalidRun for a run that has the arrays and cannot be shown all the same.
+        kind: whether a run with these arrays is one that the page shows; it leaves others to other pages.
         example: a command that makes runs for it.
     """
 
     def register(draw: Callable[[list[Run]], pn.viewable.Viewable]) -> Page:
-        REGISTER[draw.__name__] = made = Page(draw.__name__, title, dict(needs), draw, order, also, example)
+        REGISTER[draw.__name__] = made = Page(draw.__name__, title, dict(needs), draw, order, also, kind, example)
         return made
 
     return register

@@ -26,7 +26,7 @@ OUTLINED = "".join(
 COLUMNS = ("image", "target", "color_a", "color_b", "difference_a", "difference_b")
 
 
-@page("Colorizations", needs=colors.NEEDS, order=10)
+@page("Colorizations", needs=colors.NEEDS, order=10, kind=colors.colored)
 def colorizations(runs: list[Run]) -> pn.viewable.Viewable:
     """Compares the colours of any two runs case by case."""
     return Comparison(runs).view()

@@ -12,7 +12,7 @@ from torch import Tensor
 from workbench.config import Bound, Config, Count, Natural, Side, Weight
 from workbench.data import Cases, Data
 
-SHOWN = ("image", "label", "spacing")
+SHOWN = ("image", "label", "length", "spacing")
 LEVELS = 256  # of 8-bit intensities
 SPLITS = ("train", "valid", "test")
 CONSTANT = ("palette", "tone")

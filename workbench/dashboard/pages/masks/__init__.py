@@ -13,6 +13,7 @@ import panel as pn
 from workbench import compare, views
 from workbench.dashboard import frame
 from workbench.dashboard.cases import CaseList, opponents
+from workbench.dashboard.kinds import apart
 from workbench.dashboard.pages import page
 from workbench.dashboard.pages.masks import board
 from workbench.dashboard.pages.masks.slices import Arrays, Look, layers, messages
@@ -29,26 +30,18 @@ MOST = 8  # columns that can still be told apart
 EXPORTED = 12
 
 
-@page("Masks", needs=segmentation.NEEDS, order=15, also=segmentation.check, example="workbench run crossdenoise")
+def still(run: Run) -> bool:
+    """Whether the samples are pictures or volumes: planes of a video would mix its frames."""
+    return not views.moving(run)
+
+
+@page(
+    "Masks", needs=segmentation.NEEDS, order=15, also=segmentation.check, kind=still,
+    example="workbench run crossdenoise",
+)  # fmt: skip
 def masks(runs: list[Run]) -> pn.viewable.Viewable:
     """Compares the masks of any runs case by case; runs on data of another size or other classes are chosen apart."""
-    found = kinds(runs)
-    if len(found) == 1:
-        return Comparison(runs).view()
-    choice = frame.select({title: title for title in found}, 420)
-    place = pn.Column(Comparison(found[choice.value]).view(), **frame.WIDE)
-    choice.param.watch(lambda event: place.param.update(objects=[Comparison(found[event.new]).view()]), "value")
-    return pn.Column(pn.Row(frame.muted("Data"), choice, margin=(12, 20, 0, 20)), place, **frame.WIDE)
-
-
-def kinds(runs: list[Run]) -> dict[str, list[Run]]:
-    """Runs that can be compared, by a title that tells their data, the size of a case and the classes."""
-    found: dict[str, list[Run]] = {}
-    for run in runs:
-        size = " × ".join(map(str, segmentation.shape(run)))
-        told = views.flat(run.config.get("data", {})).get("kind", "")
-        found.setdefault(f"{told} {size} · {', '.join(segmentation.labels(run))}".strip(), []).append(run)
-    return found
+    return apart(runs, lambda alike: Comparison(alike).view())
 
 
 class Comparison:
