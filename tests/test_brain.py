@@ -98,8 +98,8 @@ def test_core_and_ring_do_not_show_in_t2():
 
 def test_tumour_is_bright_in_flair_and_dark_in_t1():
     tissue = {name: dict(zip(MODALITIES, values, strict=True)) for name, values in phantoms.GREYS.items()}
-    assert min(tissue["oedema"]["flair"], tissue["core"]["flair"]) > tissue["white"]["flair"] + 0.2
-    assert max(tissue["oedema"]["t1"], tissue["core"]["t1"]) < tissue["grey"]["t1"]
+    assert min(tissue["oedema"]["flair"], tissue["core"]["flair"]) > tissue["white matter"]["flair"] + 0.2
+    assert max(tissue["oedema"]["t1"], tissue["core"]["t1"]) < tissue["grey matter"]["t1"]
     head, lesions = scenes()[0]
     white = np.median(head.images[:, head.brain], 1)
     found = dict(zip(MODALITIES, head.images[:, inner(lesions[0])].mean(1) - white, strict=True))

@@ -634,3 +634,13 @@ def test_training_brings_the_colours_nearer():
     fit.fit(model, source.train, Budget(epochs=3, batch=4, precision="float32"))
     after = model.eval().score(batch, model.predict(batch))["wasserstein"].mean()
     assert torch.isfinite(weights_of(model)).all() and after < 0.9 * before
+
+
+def test_all_four_networks_are_compiled(monkeypatch):
+    """`Cycle` has no forward, so that compiling it as it stands would compile nothing."""
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
+    model = make(base=4)
+    fit.Loop(model, small_data("endoscopy").train, Budget(**{**vars(FLOAT32), "compile": True}), 0, None)
+    cycle = model.cycle
+    assert {*compiled} >= {cycle.forth, cycle.back, cycle.critic_target, cycle.critic_image}

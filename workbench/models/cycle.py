@@ -1,5 +1,7 @@
 """Two generators that undo one another, each against a critic of its own side: what translators of frames share."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -140,6 +142,11 @@ class Cycle(nn.Module):
         self.forth, self.back = forth, back
         self.critic_target, self.critic_image = (PatchCritic(3, base, depth, norm) for _ in range(2))
         self.pool_target, self.pool_image = Pool(pool), Pool(pool)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Of its networks, as it has no forward of its own."""
+        for part in (self.forth, self.back, self.critic_target, self.critic_image):
+            part.compile(*args, **kwargs)
 
     def generators(self) -> list[nn.Parameter]:
         return [*self.forth.parameters(), *self.back.parameters()]

@@ -13,8 +13,8 @@ SIDE = 64  # pixels of the image that all lengths below are meant for; they grow
 GREYS = {  # T2, FLAIR, T1ce, T1
     "skull": (0.15, 0.18, 0.40, 0.38),
     "csf": (0.82, 0.12, 0.14, 0.13),
-    "grey": (0.52, 0.52, 0.46, 0.42),
-    "white": (0.36, 0.40, 0.66, 0.64),
+    "grey matter": (0.52, 0.52, 0.46, 0.42),
+    "white matter": (0.36, 0.40, 0.66, 0.64),
     "oedema": (0.88, 0.92, 0.32, 0.30),
     "core": (0.88, 0.78, 0.22, 0.20),
     "ring": (0.88, 0.80, 0.96, 0.24),
@@ -79,10 +79,10 @@ def scene(rng: np.random.Generator, size: int, sick: bool, case: str = "") -> tu
     """A slice and its lesions, the tumour first where there is one, then the cysts."""
     unit = size / SIDE
     skull, brain, white, ventricles = anatomy(rng, size)
-    layers = [(skull, "skull"), (brain, "csf"), (ndimage.binary_erosion(brain, iterations=round(unit)), "grey")]
+    layers = [(skull, "skull"), (brain, "csf"), (ndimage.binary_erosion(brain, iterations=round(unit)), "grey matter")]
     lesions = placed(rng, size, ndimage.binary_erosion(brain, iterations=round(2 * unit)), sick)
     displaced = [one.reaches(size) > -2 * APART * unit for one in lesions]  # no outline is blurred by a ventricle's
-    layers += [(white, "white"), (ventricles & ~np.any(displaced, axis=0), "csf")]
+    layers += [(white, "white matter"), (ventricles & ~np.any(displaced, axis=0), "csf")]
     tumour = np.zeros((size, size), bool)
     for number, one in enumerate(lesions):
         if sick and number == 0:
