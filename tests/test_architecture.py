@@ -186,10 +186,13 @@ def test_every_method_has_its_notebook(name):
     assert notebooks.find(name).name[2:] == f"_{name}.ipynb"
 
 
+EVERYDAY = {"acquired"}  # also how volumes can be cut (`organs`)
+
+
 def test_methods_and_baselines_are_found_and_not_registered():
     files = {path.stem for package in ("methods", "baselines") for path in (ROOT / package).glob("[!_]*.py")}
     assert set(method.names()) == files
     for path in MODULES:
         if path.parent.name not in ("methods", "baselines"):
             words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
-            assert not {word for word in words & files if isinstance(word, str)}, path
+            assert not {word for word in words & (files - EVERYDAY) if isinstance(word, str)}, path
