@@ -18,6 +18,7 @@ from browsers import at, until
 from PIL import Image
 
 from workbench import dashboard, runs, views
+from workbench.dashboard import kinds as kinds_of_data
 from workbench.dashboard.pages import masks as page_of_masks
 from workbench.errors import InvalidParameter, InvalidRun
 from workbench.views import colors, masks, report, volumes
@@ -485,7 +486,7 @@ def test_volumes_show_errors_in_place_of_the_style(scans):
 
 def test_data_of_another_kind_are_chosen_apart(root, scans, tmp_path):
     found = usable(root) + usable(scans) + [dashboard_runs.write_masks(tmp_path, "unet", cases=2, size=16)]
-    kinds = page_of_masks.kinds(found)
+    kinds = kinds_of_data.kinds(found)
     brain = "anatomy3d 16 × 24 × 20 · anterior, posterior"
     expected = {"fundus 32 × 32 · cup, disc": 5, brain: 3, "fundus 16 × 16 · cup, disc": 1}
     assert {title: len(each) for title, each in kinds.items()} == expected

@@ -178,7 +178,14 @@ class Player:
             drawn = [GlyphRenderer(data_source=nowhere, glyph=glyph) for glyph in glyphs]
             made.renderers = [*made.renderers, *drawn]
             items.append(LegendItem(label=name, renderers=drawn))
-        small = {"padding": 2, "margin": 6, "spacing": 0, "label_text_font_size": "11px", "glyph_height": 16}
+        small = {
+            "padding": 2,
+            "margin": 6,
+            "spacing": 0,
+            "label_text_font_size": "11px",
+            "glyph_height": 16,
+            "background_fill_alpha": 1.0,
+        }
         made.add_layout(Legend(items=items, border_line_color=None, **small), "right")
         return made
 
