@@ -1,5 +1,6 @@
 """Views and dashboard: the right arrays in the right places, broken runs survived, and the pages in a real browser."""
 
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,9 @@ import numpy as np
 import pandas as pd
 import panel as pn
 import pytest
-from bokeh.models import WheelZoomTool
+from bokeh.client import pull_session
+from bokeh.models import ImportedStyleSheet, WheelZoomTool
+from bokeh.util.token import generate_session_id
 from browsers import at, until
 from skimage.color import deltaE_ciede2000, rgb2lab
 
@@ -484,6 +487,13 @@ def test_the_dashboard_does_not_load_torch():
 def server(root, tmp_path_factory):
     with browsers.serving(root, tmp_path_factory.mktemp("server")) as url:
         yield url
+
+
+def test_a_visitor_who_comes_back_needs_no_other_server(server):
+    """A browser that was away for long opens a session without asking for the page again."""
+    with contextlib.closing(pull_session(session_id=generate_session_id(), url=server.rstrip("/"))) as session:
+        sheets = {str(model.url) for model in session.document.models if isinstance(model, ImportedStyleSheet)}
+    assert sheets and not {sheet for sheet in sheets if sheet.startswith("http")}
 
 
 @pytest.fixture(scope="module")

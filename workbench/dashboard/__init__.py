@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import panel as pn
+from panel.io.resources import LOCAL_DIST
 
 from workbench import runs as run_folders
 from workbench.dashboard import frame
@@ -87,7 +88,7 @@ def serve(
     port = port or free_port(address)
     hosts = {f"{host}:{port}" for host in ("localhost", "127.0.0.1", address)}
     return pn.serve(
-        {"/": lambda: app(root)},
+        {"/": lambda: visited(root)},
         port=port,
         address=address,
         show=show,
@@ -97,6 +98,14 @@ def serve(
         websocket_compression_level=1,
         **options,
     )
+
+
+def visited(root: Path | str | None) -> pn.viewable.Viewable:
+    """The app for one visitor. Its style sheets are this server's also where a session begins without a page being
+    asked for, as when a browser comes back after a pause; Panel would name a server on the network.
+    """
+    pn.state.curdoc.template_variables["dist_url"] = LOCAL_DIST
+    return app(root)
 
 
 def free_port(address: str) -> int:
