@@ -1,0 +1,290 @@
+"""Kernels for notebooks: forked from a warm process, spoken to over Unix sockets, watched while they run.
+
+papermill runs a notebook with the engine of this module and so keeps its own part: parameters, metadata, errors. What
+differs from its default engine: kernels start in milliseconds and need no TCP port (two that start at once cannot
+take the same one); the notebook is written every few seconds and not twice a cell; a cell that prints without end is
+stopped; a file that appears (`stop`) interrupts the run so that a training in it saves its checkpoint.
+"""
+
+import asyncio
+import atexit
+import contextlib
+import json
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import nbformat
+from jupyter_client.asynchronous import AsyncKernelClient
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import LocalProvisioner
+from nbclient.exceptions import DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
+
+TEXT, ALL = 8 << 20, 128 << 20  # characters that a notebook may print, and with pictures and widgets, before it fails
+SHOWN = 10_000  # characters that are kept of the cell that printed too much
+SAVE_EVERY = 5.0  # s between saves of a running notebook
+LOOK_EVERY = 0.2  # s between looks at whether the kernel lives and whether the run is to stop
+GRACE = 20.0  # s that a training has to save its checkpoint when it is to stop
+PATIENCE = 180.0  # s for a kernel to start; on a busy disk importing torch alone can take a minute
+
+
+class Warm:
+    """A warm process and the folder of its sockets; it ends with `stop`, and with the process that started it."""
+
+    def __init__(self, libraries: tuple[str, ...] = ()) -> None:
+        base = tempfile.gettempdir()
+        base = base if len(base) < 60 else "/tmp"  # the address of a Unix socket has 107 characters at most
+        self.folder = Path(tempfile.mkdtemp(prefix="kernels-", dir=base))
+        self.address = str(self.folder / "warm")
+        with socket.socket(socket.AF_UNIX) as listener, open(self.folder / "log", "wb") as log:
+            listener.bind(self.address)
+            listener.listen(128)
+            command = [sys.executable, "-P", "-m", "workbench.warm", str(listener.fileno()), str(self.folder)]
+            pipes = {"stdin": subprocess.PIPE, "stdout": log, "stderr": log, "pass_fds": [listener.fileno()]}
+            self.process = subprocess.Popen([*command, *libraries], start_new_session=True, **pipes)
+
+    def stop(self) -> None:
+        """End the warm process and with it every kernel that is left."""
+        self.process.terminate()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_own: dict[str, Warm] = {}
+_joined: list[str] = []
+_lock = threading.Lock()
+
+
+def join(address: str) -> None:
+    """Use another process's warm process from here on."""
+    _joined[:] = [address]
+
+
+def address(libraries: tuple[str, ...] = ()) -> str:
+    """The warm process to ask for kernels: the one that was joined, else this process's own, started when needed."""
+    if _joined:
+        return _joined[0]
+    with _lock:
+        if "warm" not in _own or _own["warm"].process.poll() is not None:
+            _own["warm"] = Warm(libraries)
+            atexit.register(_own["warm"].stop)
+        return _own["warm"].address
+
+
+class Forked:
+    """A forked kernel with the part of `subprocess.Popen` that jupyter_client uses."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, address: str, request: dict[str, Any]) -> None:
+        self.pid, self.returncode, self.said = 0, None, b""
+        self.socket = socket.socket(socket.AF_UNIX)
+        try:
+            self.socket.settimeout(PATIENCE)
+            self.socket.connect(address)
+            self.socket.sendall(json.dumps(request).encode() + b"\n")
+            while not (ready := b"ready\n" in self.said) and (part := self.socket.recv(4096)):
+                self.said += part
+                if b"exit " in self.said:
+                    break
+        except OSError as error:
+            raise RuntimeError(f"the warm process does not answer: {error}{last_words(address)}") from None
+        if not ready:
+            raise RuntimeError(f"a kernel could not start{last_words(address)}")
+        self.pid = int(self.said.split(b"pid ")[1].split()[0])
+
+    def poll(self) -> int | None:
+        """None while the kernel lives; without the warm process it does not."""
+        if self.returncode is None and select.select([self.socket], [], [], 0)[0]:
+            with contextlib.suppress(OSError):
+                part = self.socket.recv(4096)
+            self.said += part
+            if not part or b"exit " in self.said:
+                self.returncode = int(self.said.split(b"exit ")[1].split()[0]) if b"exit " in self.said else -9
+                self.socket.close()
+        return self.returncode
+
+    def wait(self) -> int:
+        while self.poll() is None:
+            select.select([self.socket], [], [])
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(9)
+
+    def terminate(self) -> None:
+        self.send_signal(15)
+
+
+def last_words(address: str) -> str:
+    """The last line that the warm process or a kernel wrote outside of any notebook."""
+    try:
+        lines = Path(address).with_name("log").read_text(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
+
+
+class Provisioner(LocalProvisioner):
+    """Starts kernels by asking the warm process."""
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
+        words = cmd[cmd.index("-f") :]
+        request = {"words": words, "cwd": str(kwargs["cwd"]), "env": dict(kwargs["env"])}
+        self.process = await asyncio.to_thread(Forked, self.parent.address, request)
+        self.pid = self.pgid = self.process.pid  # it leads a group of its own
+        self.cwd = kwargs["cwd"]
+        return self.connection_info
+
+
+class Client(AsyncKernelClient):
+    """A client that is ready as soon as the kernel answers on both channels.
+
+    The base class then listens 0.2 s for stray messages; nbclient tells those by their parent and needs no silence.
+    """
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        deadline = time.monotonic() + (timeout or PATIENCE)
+        while time.monotonic() < deadline and await self._async_is_alive():
+            self.kernel_info()
+            with contextlib.suppress(Empty):
+                await self.shell_channel.get_msg(timeout=1)
+                await self.iopub_channel.get_msg(timeout=0.2)
+                return
+        raise RuntimeError("a kernel has started and does not answer")
+
+
+class Manager(AsyncKernelManager):
+    """Kernels of one warm process, over Unix sockets in its folder."""
+
+    def __init__(self, address: str) -> None:
+        file = Path(address).with_name(f"{os.urandom(6).hex()}.json")
+        super().__init__(
+            kernel_name="python3", transport="ipc", connection_file=str(file), client_factory=Client, autorestart=False
+        )
+        self.address = address
+        self.provisioner = Provisioner(parent=self, kernel_id=file.stem, kernel_spec=self.kernel_spec)
+
+    async def _async_wait(self, pollinterval: float = 0.1) -> None:
+        await super()._async_wait(min(pollinterval, 0.005))
+
+
+class Runner(PapermillNotebookClient):
+    """papermill's client with an eye on what the notebook prints and on whether it is to stop."""
+
+    def __init__(self, nb_man: NotebookExecutionManager, address: str, stops: tuple[Path, ...], **kwargs: Any) -> None:
+        super().__init__(nb_man, **kwargs)
+        self.address, self.stops = address, stops
+        self.text = self.all = 0
+        self.stopping: float | None = None
+        self.why = ""
+
+    def create_kernel_manager(self) -> Manager:
+        self.km = Manager(self.address)
+        return self.km
+
+    def process_message(self, msg: dict[str, Any], cell: Any, cell_index: int) -> Any:
+        """Count what is printed; past the limit nothing more is kept and the kernel is ended."""
+        content = msg["content"]
+        text = len(content["text"]) if msg["msg_type"] == "stream" else 0
+        self.text += text
+        self.all += text + sum(len(str(value)) for value in content.get("data", {}).values())
+        if (self.text > TEXT or self.all > ALL) and msg["msg_type"] not in ("status", "execute_input"):
+            if not self.why:
+                self.why = f"more than {TEXT >> 20} MB of text" if self.text > TEXT else f"more than {ALL >> 20} MB"
+                self.why = f"cell {cell_index + 1} printed {self.why}, and nothing stops it; the rest is cut off"
+                self.km.provisioner.process.kill()
+            return None
+        return super().process_message(msg, cell, cell_index)
+
+    async def _async_poll_kernel_alive(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            await self.stop_if_asked()
+            if not await self.km.is_alive():
+                self.task_poll_for_reply.cancel()
+                return
+
+    async def stop_if_asked(self) -> None:
+        if self.stopping is None and any(path.exists() for path in self.stops):
+            self.stopping = time.monotonic()
+            await self.km.interrupt_kernel()
+        elif self.stopping is not None and time.monotonic() > self.stopping + GRACE:
+            self.km.provisioner.process.kill()
+
+    def tell_death(self) -> None:
+        """Write into the cell that ran, as its error, why there is no kernel any more."""
+        cell = next(cell for cell in reversed(self.nb.cells) if cell.metadata.papermill["status"] != "pending")
+        code = getattr(self.km and self.km.provisioner.process, "returncode", None)
+        how = f"by signal {-code}" if code and code < 0 else f"with status {code}"
+        memory = "; perhaps the memory was not enough" if code == -9 and not self.stopping else ""
+        why = self.why or f"the kernel ended {how}{memory}"
+        for output in cell.outputs:
+            if output.output_type == "stream" and len(output.text) > SHOWN and self.why:
+                output.text = output.text[:SHOWN] + "\n[cut off]\n"
+        name = "TooMuchOutput" if self.why else "DeadKernel"
+        cell.metadata.papermill |= {"status": self.nb_man.FAILED, "exception": True}
+        cell.outputs.append(nbformat.v4.new_output("error", ename=name, evalue=why, traceback=[f"{name}: {why}"]))
+
+
+class Saving(NotebookExecutionManager):
+    """Writes the running notebook every few seconds and at the end, and whole or not at all."""
+
+    def save(self, **kwargs: Any) -> None:
+        self.nb = kwargs.get("nb") or self.nb
+        due = (self.now() - self.last_save_time).total_seconds() >= SAVE_EVERY
+        if due or self.end_time or not Path(self.output_path).exists():
+            super().save()
+
+
+class WarmEngine(Engine):
+    """papermill's engine for kernels of a warm process."""
+
+    @classmethod
+    def execute_notebook(cls, nb: Any, kernel_name: str, output_path: str, progress_bar: bool = True, **kwargs: Any):
+        told = Saving(nb, output_path, progress_bar=progress_bar, autosave_cell_every=SAVE_EVERY)
+        told.notebook_start()
+        try:
+            cls.execute_managed_notebook(told, kernel_name, **kwargs)
+        finally:
+            told.cleanup_pbar()
+            told.notebook_complete()
+        return told.nb
+
+    @classmethod
+    def execute_managed_notebook(
+        cls,
+        nb_man: Saving,
+        kernel_name: str,
+        *,
+        address: str,
+        stops: tuple[Path, ...],
+        folder: Path,
+        env: dict,
+        **_: Any,
+    ) -> None:
+        runner = Runner(nb_man, address, stops, store_widget_state=False, startup_timeout=PATIENCE)
+        try:
+            runner.execute(cwd=str(folder), env=env)
+        except DeadKernelError:
+            runner.tell_death()
+
+
+papermill_engines.register("warm", WarmEngine)
