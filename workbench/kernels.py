@@ -194,7 +194,7 @@ class Runner(PapermillNotebookClient):
         self.address, self.stops = address, stops
         self.text = self.all = 0
         self.stopping: float | None = None
-        self.why = ""
+        self.why, self.code = "", None
 
     def create_kernel_manager(self) -> Manager:
         self.km = Manager(self.address)
@@ -218,7 +218,9 @@ class Runner(PapermillNotebookClient):
         while True:
             await asyncio.sleep(LOOK_EVERY)
             await self.stop_if_asked()
-            if not await self.km.is_alive():
+            process = self.km.provisioner.process
+            if process.poll() is not None:
+                self.code = process.returncode
                 self.task_poll_for_reply.cancel()
                 return
 
@@ -232,9 +234,8 @@ class Runner(PapermillNotebookClient):
     def tell_death(self) -> None:
         """Write into the cell that ran, as its error, why there is no kernel any more."""
         cell = next(cell for cell in reversed(self.nb.cells) if cell.metadata.papermill["status"] != "pending")
-        code = getattr(self.km and self.km.provisioner.process, "returncode", None)
-        how = f"by signal {-code}" if code and code < 0 else f"with status {code}"
-        memory = "; perhaps the memory was not enough" if code == -9 and not self.stopping else ""
+        how = f"by signal {-self.code}" if (self.code or 0) < 0 else f"with status {self.code}"
+        memory = "; perhaps the memory was not enough" if self.code == -9 and not self.stopping else ""
         why = self.why or f"the kernel ended {how}{memory}"
         for output in cell.outputs:
             if output.output_type == "stream" and len(output.text) > SHOWN and self.why:

@@ -170,12 +170,12 @@ def owned(sweep: Sweep) -> Iterator[None]:
             sweep.stop.unlink(missing_ok=True)
             yield
     except filelock.Timeout:
+        known = "one whose owner is not known"
         with contextlib.suppress(*runs.UNREADABLE, KeyError, TypeError):
             told = json.loads(owner.read_text())
             known = f"process {told['pid']} of {told['user']} on {told['host']}, since {told['started']}"
-            remedy = "wait for it or stop it; both then share what is finished"
-            raise InvalidRun(sweep.folder.parent, f"no other sweep of {sweep.name}", known, remedy) from None
-        raise InvalidRun(path, f"no other sweep of {sweep.name}", "one", "wait for it") from None
+        remedy = "wait for it or stop it; both then share what is finished"
+        raise InvalidRun(sweep.folder.parent, f"no other sweep of {sweep.name}", known, remedy) from None
 
 
 @contextlib.contextmanager

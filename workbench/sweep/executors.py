@@ -159,13 +159,8 @@ class Slurm(Executor):
             with self.lock:
                 new, self.new = self.new, []
             new = [one for one in new if one[0].set_running_or_notify_cancel()]
-            try:
-                with self.executor.batch():
-                    jobs = [self.executor.submit(function, *args, **kwargs) for _, function, (args, kwargs) in new]
-                self.running |= dict(zip([one[0] for one in new], jobs, strict=True))
-            except Exception as error:  # of sbatch; it belongs to those who wait
-                for future, *_ in new:
-                    future.set_exception(error)
+            if new:
+                self.start(new)
             for future, job in list(self.running.items()):
                 if self.stop.exists() and job.state == "PENDING":
                     job.cancel()
@@ -173,6 +168,15 @@ class Slurm(Executor):
                     future.set_exception(CancelledError())
                 elif job.done():
                     self.settle(future, job)
+
+    def start(self, new: list[tuple[Future, Callable, tuple]]) -> None:
+        try:
+            with self.executor.batch():
+                jobs = [self.executor.submit(function, *args, **kwargs) for _, function, (args, kwargs) in new]
+            self.running |= dict(zip([one[0] for one in new], jobs, strict=True))
+        except Exception as error:  # of sbatch; it belongs to those who wait
+            for future, *_ in new:
+                future.set_exception(error)
 
     def settle(self, future: Future, job: Any) -> None:
         del self.running[future]
