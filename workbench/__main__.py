@@ -143,7 +143,7 @@ def preparation(source: Path, preset: str) -> tuple[dict[str, Any], Callable[[Ma
     def checked(asked: Mapping[str, Any]) -> dict[str, Any]:
         from workbench import method, study
 
-        settings = {**method.preset(name, preset), **asked}
+        settings = {**method.preset(name, asked["preset"]), **asked}
         passed = notebooks.parameters(source, settings)
         direct = {key: value for key, value in passed.items() if key in study.names(name)}
         study.settings(name, direct | passed.get("settings", {}))

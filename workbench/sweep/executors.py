@@ -16,6 +16,7 @@ from workbench import kernels
 from workbench.errors import InvalidParameter, WorkbenchError
 
 T = TypeVar("T")
+ANSWER = 10.0  # s that a scheduler has to answer
 TRIES = 3  # executors that may break in a row, and workers of a cluster that may die with a run
 POLL = 2.0  # s between looks at the state of Slurm's jobs
 
@@ -101,7 +102,7 @@ def dask(address: str) -> Iterator[Executor]:
     except ImportError:
         raise missing("cluster", "distributed") from None
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        client = Client(address, timeout=ANSWER, set_as_default=False)
     except (OSError, ValueError) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         remedy = "start it with `dask scheduler` and workers with `dask worker`, or correct the address"

@@ -65,10 +65,11 @@ class Search:
             storage=JournalStorage(JournalFileBackend(str(sweep.folder / "optuna.log"))),
             study_name=f"{sweep.name} {'max' if larger else 'min'}:{metric}",
             direction="maximize" if larger else "minimize",
-            sampler=optuna.samplers.TPESampler(seed=0, constant_liar=True),
             pruner=optuna.pruners.MedianPruner(),
             load_if_exists=True,
         )
+        before = len(self.study.get_trials(deepcopy=False))  # another seed, or it would propose the same again
+        self.study.sampler = optuna.samplers.TPESampler(seed=before, constant_liar=True)
         self.running: dict[Future, tuple[Any, Point]] = {}
         self.seen: dict[str, int] = {}
         for left in self.study.get_trials(deepcopy=False, states=(self.states.RUNNING,)):
@@ -96,6 +97,7 @@ class Search:
     def begin(self, executor: Executor) -> None:
         trial = self.study.ask()
         point = self.sweep.point({key: suggested(trial, key, axis) for key, axis in self.sweep.axes.items()})
+        trial.set_user_attr("values", {key: point.asked[key] for key in self.sweep.axes})
         point.stop.unlink(missing_ok=True)
         passed = self.sweep.prepare(point.asked)
         self.running[executor.submit(work_of, point, passed, (self.sweep.stop,), False)] = trial, point
@@ -144,7 +146,7 @@ class Search:
             print(f"no run has told a score {self.metric}", file=sys.stderr)
             return
         best = self.study.best_trial
-        chosen = " ".join(f"{key}={grid.shown(value)}" for key, value in best.params.items())
+        chosen = " ".join(f"{key}={grid.shown(value)}" for key, value in best.user_attrs["values"].items())
         print(f"best of {len(done)}: {self.metric} {table.shown(best.value)} with {chosen}")
 
 
