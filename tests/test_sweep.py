@@ -16,7 +16,7 @@ import nbformat
 import psutil
 import pytest
 
-from workbench import kernels, notebooks, runs
+from workbench import engine, kernels, notebooks, runs
 from workbench.__main__ import main
 from workbench.errors import InvalidParameter
 from workbench.sweep import executors, grid
@@ -352,7 +352,7 @@ def test_kernels_share_nothing_and_may_use_all_of_torch(folder):
 def test_a_kernel_ends_with_the_connection_that_asked_for_it(folder):
     warm = kernels.Warm()
     try:
-        manager = kernels.Manager(warm.address)
+        manager = engine.Manager(warm.address)
         manager.write_connection_file()
         request = {"words": ["-f", manager.connection_file], "cwd": str(folder), "env": dict(os.environ)}
         forked = kernels.Forked(warm.address, request)

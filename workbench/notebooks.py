@@ -238,7 +238,7 @@ def executed(point: Point, passed: Mapping[str, Any], stops: tuple[Path, ...], b
 
     import papermill
 
-    from workbench import kernels
+    from workbench import engine, kernels
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
@@ -249,7 +249,7 @@ def executed(point: Point, passed: Mapping[str, Any], stops: tuple[Path, ...], b
     target.unlink(missing_ok=True)
     try:
         papermill.execute_notebook(
-            str(point.source), str(target), {**passed, **place}, engine_name="warm", kernel_name="python3",
+            str(point.source), str(target), {**passed, **place}, engine_name=engine.NAME, kernel_name="python3",
             progress_bar=bar, **given,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:

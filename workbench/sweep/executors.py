@@ -60,7 +60,8 @@ def processes(jobs: int, libraries: tuple[str, ...]) -> Iterator[Callable[[], Ex
     warm, pools = kernels.Warm(libraries), []
 
     def fresh() -> Executor:
-        context = multiprocessing.get_context("fork")  # the parent has imported what a worker needs
+        context = multiprocessing.get_context("forkserver")  # this process may have threads
+        context.set_forkserver_preload(["__main__", "workbench.__main__", "workbench.engine", "filelock", "nbconvert"])
         pools.append(ProcessPoolExecutor(jobs, context, initializer=begin, initargs=(warm.address,)))
         return pools[-1]
 
