@@ -187,7 +187,7 @@ def handled(sweep: Sweep) -> Iterator[None]:
             raise KeyboardInterrupt("ended; ask for the same sweep again and it resumes")
         sweep.stopping = True
         sweep.stop.touch()
-        os.write(sys.stderr.fileno(), b"stopping: trainings save their checkpoints; Ctrl-C again ends them at once\n")
+        os.write(2, b"stopping: trainings save their checkpoints; Ctrl-C again ends them at once\n")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
