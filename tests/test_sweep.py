@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import json
 import os
 import signal
 import socket
@@ -189,7 +188,7 @@ def test_a_sweep_runs_once_and_is_then_reused(folder, capsys):
     assert [(row["a"], row["b"], row["loss"], row["state"]) for row in rows(folder)] == [
         ("0", "0.5", "0.0", "done"), ("0", "2", "0.0", "done"), ("1", "0.5", "0.5", "done"), ("1", "2", "2.0", "done"),
     ]  # fmt: skip
-    made = {path: path.stat().st_mtime_ns for path in folder.glob("runs/_studies/*/*.*")}
+    made = {path: path.stat().st_mtime_ns for path in folder.glob("runs/_studies/*/[!.]*.*")}
     assert Counter(path.name for path in made) == {"notebook.ipynb": 4, "report.html": 4}
     assert sweep(*words) == 0
     assert "4 runs: 4 reused in" in capsys.readouterr().out
@@ -479,6 +478,5 @@ print(json.dumps({"psnr": 30.0}))
     book(folder / "tiny.ipynb", cell)
     assert sweep("tiny.ipynb", "-p", "a=0:1000", "--goal", "max:psnr", "--trials", "7", "--jobs", "1") == 0
     assert "7 runs: 6 done, 1 pruned" in capsys.readouterr().out
-    assert json.loads((folder / "runs/_sweeps").joinpath(next((folder / "runs/_sweeps").iterdir()).name, "optuna.log")
-                      .read_text().splitlines()[0])  # fmt: skip
+    assert len(list(folder.glob("runs/_sweeps/*/optuna.log"))) == 1
     assert len(runs.find(folder / "runs")) == 7

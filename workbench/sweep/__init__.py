@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
