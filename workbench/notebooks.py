@@ -62,13 +62,17 @@ def title(path: Path) -> str:
     return re.sub(r"[^a-z0-9_.-]", "-", name).strip("_.-")[:40] or "notebook"
 
 
-@functools.lru_cache(maxsize=8)
 def cells(path: Path) -> list[dict[str, Any]]:
     """The cells of a notebook, each with its type, source and tags.
 
     Raises:
         InvalidParameter: no notebook of Python.
     """
+    return _cells(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _cells(path: Path, changed: int) -> list[dict[str, Any]]:
     try:
         book = json.loads(path.read_text(encoding="utf-8"))
         kernel = book["metadata"].get("kernelspec", {}).get("language") or "python"
@@ -81,7 +85,6 @@ def cells(path: Path) -> list[dict[str, Any]]:
     return [{"type": kind, "source": "".join(source), "tags": tags} for kind, source, tags in parts]
 
 
-@functools.lru_cache(maxsize=8)
 def declared(path: Path) -> dict[str, tuple[type | None, Any]]:
     """The names of the parameters cell, each with its type (None where it tells none) and default.
 
