@@ -1,17 +1,18 @@
-"""The command line: `workbench list | run | fit | claims | predict | dashboard | data check | doctor`."""
+"""The command line: `workbench list | run | sweep | fit | claims | predict | dashboard | data check | doctor`."""
 
 import ast
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import AvoidSubcommands, Positional, UseAppendAction, arg
 
 from workbench import runs
 from workbench.config import parse
-from workbench.errors import WorkbenchError
+from workbench.errors import WorkbenchError, unknown
 
 Pairs = Annotated[UseAppendAction[tuple[str, ...]], arg(name="p", aliases=["-p"], metavar="KEY=VALUE")]
 Preset = Annotated[str, arg(metavar="{tiny,demo,paper}")]  # checked by method.preset, which names the nearest
@@ -54,15 +55,101 @@ def run_notebook(
     """Run a method's notebook under papermill: the method beside its rivals, with table, pictures and report.
 
     Args:
-        name: A method; `workbench list` shows them, `workbench run NAME --help` its settings.
+        name: A method, `workbench list` shows them, `workbench run NAME --help` its settings; or a notebook's path.
         p: A setting, such as -p epochs=3 or -p root=FOLDER; may be repeated.
         preset: tiny is small and synthetic, demo uses real images that come with scikit-image, paper is full scale.
         runs_folder: Where runs are kept; default $WORKBENCH_RUNS or ./runs.
     """
     from workbench import notebooks
 
-    chosen = values(name, p, preset) | {"preset": preset}
-    notebooks.run(name, chosen, (runs_folder or runs.root_folder()).absolute())
+    source = notebooks.find(name)
+    base, prepare = preparation(source, preset)
+    asked = base | parse(p)
+    notebooks.run(name, asked, (runs_folder or runs.root_folder()).absolute(), prepare(asked))
+
+
+@app.command(name="sweep")
+def sweep_grid(
+    name: Positional[str],
+    p: Pairs = (),
+    grid: Path | None = None,
+    preset: Preset = "tiny",
+    jobs: int = 2,
+    on: str = "",
+    dry_run: bool = False,
+    yes: bool = False,
+    again: bool = False,
+    trials: int = 0,
+    goal: str = "",
+    runs_folder: Annotated[Path | None, arg(name="runs")] = None,
+) -> None:
+    """Run a notebook over a grid of parameters; what is finished is reused, what is half done resumes.
+
+    Args:
+        name: A method, or the path of any notebook with a cell tagged `parameters`.
+        p: Values of a parameter: -p lr=1e-3,1e-4 -p seeds=1:4 (1, 2, 3); quote what holds a comma; may be repeated.
+        grid: A YAML file with lines such as `lr: [1e-3, 1e-4]`; -p replaces its lines.
+        preset: As of `workbench run`; for methods.
+        jobs: Runs at a time, each in its own process.
+        on: Where to run: dask://HOST:PORT, or slurm with options of submitit, as slurm:partition=gpu,timeout_min=60.
+        dry_run: Show the runs, and which are there.
+        yes: Do not ask before a thousand runs and more.
+        again: Run what is finished, too.
+        trials: Search with Optuna: so many runs, with values out of -p, where -p lr=1e-5:1e-2:log is a range.
+        goal: What a search wants: max:NAME or min:NAME of a score.
+        runs_folder: Where runs are kept; default $WORKBENCH_RUNS or ./runs.
+    """
+    from workbench import notebooks, sweep
+    from workbench.sweep import grid as grids
+
+    source = notebooks.find(name)
+    base, prepare = preparation(source, preset)
+    axes = (grids.from_file(grid) if grid else {}) | grids.from_words(p)
+    asked = sweep.Sweep(source, axes, (runs_folder or runs.root_folder()).absolute(), prepare, base)
+    if jobs < 1:
+        raise WorkbenchError("--jobs", "at least 1", str(jobs), "leave it out for 2")
+    if trials or goal:
+        from workbench.sweep import search
+
+        states = search.run(asked, trials, goal, jobs, on)
+    elif dry_run:
+        grids.count(axes)
+        print("\n".join(sweep.plan(asked)))
+        return
+    else:
+        grids.confirm(grids.count(axes), yes)
+        states = sweep.run(asked, jobs, on, again)
+    sys.exit(1 if states["failed"] else 0)
+
+
+def preparation(source: Path, preset: str) -> tuple[dict[str, Any], Callable[[Mapping[str, Any]], dict[str, Any]]]:
+    """What is asked of a notebook beside its parameters, and how these become what papermill passes, all checked.
+
+    Only notebooks of methods have presets and take settings that their parameters cell does not name.
+    """
+    from workbench import notebooks
+
+    name = notebooks.title(source)
+    if source.parent != notebooks.FOLDER or not list((Path(__file__).parent / "methods").glob(f"{name}*")):
+        declared = notebooks.declared(source)
+
+        def plain(asked: Mapping[str, Any]) -> dict[str, Any]:
+            for key in asked.keys() - declared.keys():
+                raise unknown(f"parameter of {source.name}", key, declared)
+            return notebooks.parameters(source, asked)
+
+        return {}, plain
+
+    def checked(asked: Mapping[str, Any]) -> dict[str, Any]:
+        from workbench import method, study
+
+        settings = {**method.preset(name, asked["preset"]), **asked}
+        passed = notebooks.parameters(source, settings)
+        direct = {key: value for key, value in passed.items() if key in study.names(name)}
+        study.settings(name, direct | passed.get("settings", {}))
+        return passed
+
+    return {"preset": preset}, checked
 
 
 @app.command(name="fit")
@@ -222,7 +309,7 @@ def settings_help(name: str) -> str:
 def main(words: list[str] | None = None) -> None:
     """Entry point; bad input ends with one line and exit status 2, a stop with 130."""
     words = sys.argv[1:] if words is None else words
-    asks = len(words) > 2 and words[0] in ("run", "fit", "claims") and {"-h", "--help"} & set(words[2:])
+    asks = len(words) > 2 and words[0] in ("run", "sweep", "fit", "claims") and {"-h", "--help"} & set(words[2:])
     try:
         if asks and not words[1].startswith("-"):
             print(f"workbench {words[0]} {words[1]} [-p key=value ...]\n{settings_help(words[1])}")

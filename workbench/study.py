@@ -107,6 +107,13 @@ def settings(name: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict
     return tuple(dealt)
 
 
+def names(name: str) -> set[str]:
+    """The names of all settings that a method, its budget and its data take."""
+    cls = method.method_class(name)
+    groups = (cls.Config, Budget, data.module(cls.data).Options)
+    return {field.name for group in groups for field in dataclasses.fields(group)}
+
+
 @functools.lru_cache(maxsize=8)
 def opened(kind: str, options: str) -> data.Data:
     """A data set, made once a process; options as JSON, so that they can be a key.
