@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def run(path: Path, timeout: float = 600.0, env: Mapping[str, str] | None = None
             on_cell_start=lambda cell, cell_index: started.append(cell_index),
         )
         try:
-            client.execute(env=own)
+            client.execute(env=own, stderr=subprocess.DEVNULL)  # of the kernel, not of cells
         except CellExecutionError:
             pass
         except (CellTimeoutError, DeadKernelError) as error:

@@ -125,9 +125,11 @@ class Reader:
             return Fact("none")
         if factors := self.get(limits, "factors"):
             return said("\n".join(map(str, factors)))
-        ends = [self.get(limits, end) for end in ("start", "end")]
-        if any(not isinstance(end, int | float) for end in ends):
+        if limits["name"] != "Range1d":
             return Fact("found by the browser")
+        ends = [attributes(limits).get(*end) for end in (("start", 0.0), ("end", 1.0))]  # defaults are left out
+        if any(not isinstance(end, int | float) for end in ends):
+            return said(" ".join(map(str, ends)))
         return listed(map(float, ends))
 
     def layer(self, layer: dict) -> Facts:

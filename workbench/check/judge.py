@@ -49,7 +49,7 @@ class Tolerance:
         stated = self.stated or bool({"rtol", "atol"} & numbers.keys())
         return Tolerance(**(asdict(self) | numbers | {"columns": columns, "ignore": ignore, "stated": stated}))
 
-    def around(self, fact: Fact, number: str, spread: float, own: float | None) -> float:
+    def around(self, fact: Fact, number: str, spread: float, own: float | None, exact: bool = False) -> float:
         """How far from a number another may be; infinite where the repeats say that it is arbitrary."""
         expected = abs(value(number))
         if not math.isfinite(expected):
@@ -57,7 +57,7 @@ class Tolerance:
         size = max(expected, fact.scale)
         if math.isinf(spread) or (spread and SPREAD * spread > max(size, self.atol)):
             return math.inf
-        if counts(number) and own is None and not self.stated:
+        if exact and own is None and not self.stated:
             return SPREAD * spread
         rtol = max(self.rtol if own is None else own, fact.rtol)
         return max(rtol * size, self.atol, last_place(number), SPREAD * spread)
@@ -213,7 +213,8 @@ def other_numbers(name: str, known: Known, found: Fact, tolerance: Tolerance) ->
         return Difference(name, f"{len(fact.numbers)} numbers", f"{len(found.numbers)}")
     off = []
     for number, spread, other in zip(fact.numbers, known.spread or [0.0] * len(fact.numbers), found.numbers):
-        allowed = tolerance.around(fact, number, spread, own)
+        exact = counts(number) and counts(other)
+        allowed = tolerance.around(fact, number, spread, own, exact)
         first, second = value(number), value(other)
         if (math.isnan(first) and math.isnan(second)) or first == second:
             continue

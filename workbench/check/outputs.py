@@ -10,7 +10,8 @@ from nbformat import NotebookNode
 from workbench.check import figures, pictures
 from workbench.check.facts import Fact, Facts, plain, prefixed, said
 
-LOADING = ("application/vnd.holoviews_load.v0+json", "application/javascript")  # libraries, not content
+LOADING = ("application/vnd.holoviews_load.v0+json", "application/vnd.bokehjs_load.v0+json")  # libraries, not content
+BOKEH = "application/vnd.bokehjs_exec.v0+json"  # the document stands in the script beside it
 IMAGES = ("image/png", "image/svg+xml", "image/jpeg", "image/gif", "image/webp")  # the same one is written as several
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WARNING = re.compile(r"\b\w*Warning\b")
@@ -39,6 +40,8 @@ def rich(data: dict) -> Facts:
     if not data or any(kind in data for kind in LOADING):
         return {}
     text = joined(data.get("text/plain", ""))
+    if BOKEH in data:
+        return marked(joined(data.get("application/javascript", "")))
     if WIDGET in data:
         return {"": Fact(f"widget {text.partition('(')[0].strip()[:40] if '(' in text else ''}".strip())}
     for kind in IMAGES:

@@ -16,6 +16,7 @@ from workbench.check.facts import Fact, Facts, listed, said
 
 SIDE = 24  # pixels of a thumbnail
 BLANK = 2.0  # grey levels: less contrast than this is a blank picture
+NOISE = 12.0  # grey levels: smaller steps from pixel to pixel are no detail
 DETAIL = 0.3  # tolerance of the detail, relative
 URI = re.compile(r"data:image/([\w.+-]+);base64,([A-Za-z0-9+/=\s]+)")
 NUMBERS = re.compile(r"[-+]?(?:\d*\.\d+|\d+)(?:e[-+]?\d+)?")
@@ -40,7 +41,8 @@ def shown(image: Image.Image) -> Facts:
     pixels = np.asarray(flat.convert("RGB"), np.float32)
     if np.ptp(pixels) < BLANK:
         return {"": Fact("blank picture"), "size": size(image.size)}
-    detail = sum(float(np.abs(np.diff(pixels, axis=axis)).mean()) for axis in (0, 1) if pixels.shape[axis] > 1)
+    steps = [np.abs(np.diff(pixels, axis=axis)) for axis in (0, 1) if pixels.shape[axis] > 1]
+    detail = sum(float((step * (step > NOISE)).mean()) for step in steps)
     small = flat.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
     return {
         "": Fact("picture"),
