@@ -41,7 +41,8 @@ def shown(image: Image.Image) -> Facts:
     pixels = np.asarray(flat.convert("RGB"), np.float32)
     if np.ptp(pixels) < BLANK:
         return {"": Fact("blank picture"), "size": size(image.size)}
-    steps = [np.abs(np.diff(pixels, axis=axis)) for axis in (0, 1) if pixels.shape[axis] > 1]
+    grey = np.asarray(flat.convert("L"), np.float32)
+    steps = [np.abs(np.diff(grey, axis=axis)) for axis in (0, 1) if grey.shape[axis] > 1]
     detail = sum(float((step * (step > NOISE)).mean()) for step in steps)
     small = flat.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BOX)
     return {
