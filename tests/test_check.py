@@ -264,6 +264,15 @@ def test_long_columns_keep_limits_places_and_length():
     assert listed(["a", "b"] * 20) != listed(["b", "a"] * 20)
 
 
+def test_a_damaged_figure_or_table_is_a_finding_and_no_crash():
+    code = json.dumps(
+        {"d0e9": {"version": "3", "roots": [{"type": "object", "name": "Plot", "id": "1", "attributes": 3}]}}
+    )
+    broken = cell_of({"text/html": f"<script>var docs_json = {code};</script>"})
+    assert broken["output 1"].words == "figure that cannot be read"
+    assert cell_of({"text/html": '<table><tr><td colspan="x">1<tr></table>'})["output 1"].words == "table"
+
+
 def test_widgets_are_compared_by_kind():
     def widget(text):
         view = {"model_id": text, "version_major": 2, "version_minor": 0}
@@ -405,6 +414,9 @@ def test_bad_input_ends_with_one_line(book, tmp_path, capsys):
     other.cells[1].metadata["tags"] = ["check-rtol=wide"]
     nbformat.write(other, book)
     assert "cell 2 (print(ap))" in refused(book, "--executed", good)
+    other.cells[1].metadata["tags"] = ["check-ignore"]
+    nbformat.write(other, book)
+    assert "expected something to compare" in refused(book, "--executed", good)
     references.place(book).write_text("{}")
     assert "a damaged file" in refused(book, "--executed", good)
     references.place(book).unlink()

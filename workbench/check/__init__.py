@@ -102,6 +102,9 @@ def check(
         compare(report, cell, stored, known, own)
         if cell.stopped:
             break
+    if not report.findings and not report.compared:
+        remedy = "see the cells' tolerances; a notebook that shows nothing needs no check"
+        raise books.InvalidNotebook(path.name, "something to compare", f"none of {report.total} statements", remedy)
     report.findings.sort(key=lambda one: one.cell)
     return report
 

@@ -32,6 +32,8 @@ def run(
         try:
             if update:
                 print(f"written: {references.update(path, repeats, timeout)}", flush=True)
+                count, total = references.extent(path)
+                print(f"{path.name}: {count} of {total} statements agree over the repeats")
                 continue
             report = check.check(path, executed, against, tolerance, timeout)
         except WorkbenchError as error:

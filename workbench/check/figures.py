@@ -37,6 +37,13 @@ def documents(html: str) -> list[dict]:
 
 def facts(document: dict, html: Html) -> Facts:
     """The facts of a document; `html` reads the markup inside its panes."""
+    try:
+        return shown(document, html)
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, RecursionError) as error:
+        return {"": Fact("figure that cannot be read"), "reason": Fact(type(error).__name__)}
+
+
+def shown(document: dict, html: Html) -> Facts:
     objects = list(walk(document.get("roots", [])))
     read = Reader({one["id"]: one for one in objects}, html)
     plots = [one for one in objects if one["name"] in ("Figure", "Plot")]

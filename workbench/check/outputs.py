@@ -46,7 +46,8 @@ def rich(data: dict) -> Facts:
         return {"": Fact(f"widget {text.partition('(')[0].strip()[:40] if '(' in text else ''}".strip())}
     for kind in IMAGES:
         if kind in data:
-            return pictures.facts(kind.removeprefix("image/"), content(kind, joined(data[kind])))
+            text = joined(data[kind])
+            return pictures.facts(kind.removeprefix("image/"), text.encode() if "svg" in kind else unpacked(text))
     if "text/html" in data:
         return marked(joined(data["text/html"]))
     for kind in ("text/markdown", "text/latex", "application/json", "text/plain"):
@@ -59,9 +60,8 @@ def joined(value: object) -> str:
     return "".join(value) if isinstance(value, list) else str(value)
 
 
-def content(kind: str, text: str) -> bytes:
-    if kind == "image/svg+xml":
-        return text.encode()
+def unpacked(text: str) -> bytes:
+    """The bytes of base64, none where it is damaged."""
     try:
         return base64.b64decode(text)
     except binascii.Error:
@@ -84,7 +84,7 @@ def marked(text: str) -> Facts:
         parts = table(one)
         found |= parts if number == 1 else prefixed(f"table {number}", parts)
     for number, one in enumerate(pictures.URI.finditer(text), 1):
-        found |= prefixed(f"picture {number}", pictures.facts(one[1], base64.b64decode(one[2])))
+        found |= prefixed(f"picture {number}", pictures.facts(one[1], unpacked(one[2])))
     drawings = [one.extract() for one in soup("svg") if not one.find_parent("svg")]
     for number, one in enumerate(drawings, 1):
         found |= prefixed(f"drawing {number}", pictures.drawn(str(one)))
@@ -129,12 +129,17 @@ def spanned(rows: list[list[Tag]]) -> list[list[str]]:
             while (y, len(line)) in below:
                 line.append(below[y, len(line)])
             text = cell.get_text(" ", strip=True)
-            for _ in range(int(cell.get("colspan") or 1)):
-                for deeper in range(1, int(cell.get("rowspan") or 1)):
+            for _ in range(span(cell, "colspan")):
+                for deeper in range(1, span(cell, "rowspan")):
                     below[y + deeper, len(line)] = text
                 line.append(text)
         grid.append(line)
     return grid
+
+
+def span(cell: Tag, name: str) -> int:
+    told = str(cell.get(name, "1"))
+    return min(max(int(told), 1), 1000) if told.isdecimal() else 1
 
 
 def column(cells: list[str]) -> Facts:

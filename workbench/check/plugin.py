@@ -7,8 +7,13 @@ collect the same file: nbval compares the text of check cells, this compares all
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from workbench.check import Report
+    from workbench.errors import WorkbenchError
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,10 +42,15 @@ class Notebook(pytest.File):
             yield CheckedCell.from_parent(self, name=f"check cell {cell.number}", number=cell.number)
 
     @cached_property
-    def report(self):
+    def report(self) -> "Report | WorkbenchError":
+        """What the check says; an error is kept as well, so that no cell executes the notebook again."""
         from workbench import check
+        from workbench.errors import WorkbenchError
 
-        return check.check(self.path, timeout=self.config.getoption("--check-timeout"))
+        try:
+            return check.check(self.path, timeout=self.config.getoption("--check-timeout"))
+        except WorkbenchError as error:
+            return error
 
 
 class CheckedCell(pytest.Item):
@@ -51,7 +61,10 @@ class CheckedCell(pytest.Item):
         self.number = number
 
     def runtest(self) -> None:
-        found = [str(one) for one in self.parent.report.findings if one.cell == self.number]
+        report = self.parent.report
+        if isinstance(report, Exception):
+            raise report
+        found = [str(one) for one in report.findings if one.cell == self.number]
         if found:
             raise Different("\n".join(found))
 

@@ -85,5 +85,12 @@ def load(path: Path) -> Reference:
     return reference
 
 
+def extent(path: Path) -> tuple[int, int]:
+    """How many statements of a reference can be compared, and how many there are."""
+    known = [item for _, _, facts in load(path) for item in facts.items()]
+    parts = [part for name, one in known for part, _ in judge.statements(name, one, judge.Tolerance())]
+    return sum(parts), len(parts)
+
+
 def unpacked(facts: dict[str, dict]) -> dict[str, Known]:
     return {name: Known.unpacked(one) for name, one in facts.items()}
