@@ -62,7 +62,7 @@ def last(book: NotebookNode) -> NotebookNode:
 
 
 def strip(book: NotebookNode) -> None:
-    last(book).outputs = []
+    last(book).outputs, last(book).execution_count = [], None  # as nbstripout leaves a cell that lost its tag
 
 
 def uncount(book: NotebookNode) -> None:

@@ -155,7 +155,8 @@ def form(committed: list[Cell]) -> list[tuple[Cell, judge.Difference]]:
         if "nbval-check-output" not in cell.tags:
             continue
         if not cell.node.outputs:
-            found.append((cell, judge.Difference("check cell", "a stored output", "none, which nbval passes silently")))
+            silent = ", which nbval passes silently" if cell.node.execution_count is None else ""
+            found.append((cell, judge.Difference("check cell", "a stored output", f"none{silent}")))
         elif cell.node.execution_count is None:
             found.append((cell, judge.Difference("check cell", "an execution count", "none")))
         for tag in ("nbval-ignore-output", "nbval-skip", "skip-execution"):
