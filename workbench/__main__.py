@@ -1,4 +1,4 @@
-"""The command line: `workbench list | run | sweep | fit | claims | predict | dashboard | data check | doctor`."""
+"""The command line: `workbench list | run | sweep | fit | claims | predict | dashboard | data check | check | doctor`."""
 
 import ast
 import os
@@ -274,6 +274,36 @@ def check_data(
 
     for line in data.check(method_class(name).data, root, **parse(settings)):
         print(line)
+
+
+@app.command(name="check")
+def check_notebooks(
+    notebooks: Positional[tuple[Path, ...]],
+    executed: Path | None = None,
+    against: Path | None = None,
+    update: bool = False,
+    repeats: int = 3,
+    rtol: float = 0.01,
+    timeout: float = 600.0,
+    json: bool = False,
+) -> None:
+    """Execute notebooks and compare numbers, tables, pictures and figures with their references; status 1: they differ.
+
+    Args:
+        notebooks: The notebooks; their references lie beside them in references/.
+        executed: An executed copy of the notebook to compare, in place of executing it.
+        against: An executed copy to compare with, in place of the reference.
+        update: Write the references anew.
+        repeats: Executions from which a reference learns what varies.
+        rtol: The relative tolerance of numbers, where a cell states none.
+        timeout: Seconds that a cell may take.
+        json: Print a record in place of lines.
+    """
+    from workbench.check import command
+    from workbench.check.judge import Tolerance
+
+    chosen = {"executed": executed, "against": against, "update": update, "repeats": repeats, "timeout": timeout}
+    sys.exit(command.run(notebooks, tolerance=Tolerance(rtol=rtol), as_json=json, **chosen))
 
 
 @app.command(name="doctor")
