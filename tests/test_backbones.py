@@ -146,7 +146,7 @@ def test_another_architecture_is_refused_and_nothing_is_loaded(tmp_path):
     other = net("resnet18")
     with pytest.raises(InvalidParameter, match="nothing was loaded") as told:
         load_weights(other, kept(tmp_path / "deeper.safetensors", net("resnet34").net.state_dict()))
-    assert "layer1.2.conv1.weight" in str(told.value) and "\n" not in str(told.value)
+    assert "layer1.2." in str(told.value) and "\n" not in str(told.value)
     assert all(torch.equal(value, before[key]) for key, value in target.state_dict().items())
 
 
