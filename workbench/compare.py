@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 LOWER_IS_BETTER = (  # these and what begins with one of them: hd95_cup
     "mae", "mse", "fg_mae", "fg_mse", "leakage", "ciede2000", "hd95", "hausdorff", "centroid", "cdr", "epe", "cycle",
-    "folds", "overlap_distance", "ed", "false_", "cnr_error", "wasserstein", "flicker", "motion",
+    "folds", "overlap_distance", "ed", "false_", "cnr_error", "wasserstein", "flicker", "motion", "nll", "ece",
 )  # fmt: skip
-NOT_METRICS = ("case", "group", "arm", "seed", "run", "background", "label", "split", "score")
+NOT_METRICS = ("case", "group", "arm", "seed", "run", "background", "label", "split", "score", "called", "confidence")
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,10 @@ class Method(nn.Module):
         """More metrics (N,) from the scores (N,) of all items of a split, such as an item's part of the AUC."""
         return {}
 
+    def learned(self) -> Batch:
+        """Arrays of any shape that are kept beside the samples of the run, such as a matrix between classes."""
+        return {}
+
 
 def names() -> dict[str, str]:
     """Every method and baseline by name, with the package that holds it; found, not registered, and not imported."""

@@ -229,11 +229,12 @@ def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
 
     model.settle((given, prediction) for given, prediction, _ in fit.evaluate(model, task.data.valid))
     table, arrays = evaluate.assess(model, task.data)
+    whole = {key: value.detach().float().cpu().numpy() for key, value in model.learned().items()}
     runs.save(run.path / "scores.parquet", lambda file: table.to_parquet(file, index=False))
-    for key, array in arrays.items():
+    for key, array in (arrays | whole).items():
         runs.save(run.path / "samples" / f"{key}.npy", lambda file, array=array: np.save(file, array))
     cases = table[[name for name in table if name in compare.NOT_METRICS]].to_dict("records")
-    told = {"labels": dict(task.data.labels), "unit": task.data.unit}
+    told = {"labels": dict(task.data.labels), "unit": task.data.unit, "whole": sorted(whole)}
     runs.write_json(run.path / "samples" / "index.json", {"cases": cases, "arrays": sorted(arrays)} | told)
     tensors = {k: v.contiguous() for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
     runs.save(run.path / "weights.safetensors", lambda file: file.write(serialize(tensors)))

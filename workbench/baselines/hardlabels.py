@@ -25,7 +25,7 @@ class Config(method.Config):
     weights: str = ""  # file or hub id of weights for the backbone, as cclnet's
     crop: Natural = 0  # side of the square that is seen, pixels, 0: all, as cclnet's
     jitter: Fraction = 0.1  # largest change of a training image's light and colours, as cclnet's
-    lr: Positive = 1e-3  # Adam's rate, as cclnet's
+    lr: Positive = 3e-3  # Adam's rate, as cclnet's
     decay: Weight = 1e-4  # weight decay, as cclnet's
     channels: Count = 3  # of the images, from the data
     classes: str = "first,second"  # names of the classes, from the data
