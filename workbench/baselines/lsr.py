@@ -15,12 +15,13 @@ from torch.nn import functional as F
 from workbench import method
 from workbench.config import Count, Fraction, Natural, Positive, Weight
 from workbench.method import Batch, Update
-from workbench.models.backbones import Backbone
+from workbench.models.backbones import Backbone, load_weights
 from workbench.models.classifier import (
     DRAWS,
     Classifier,
     correlation,
     cut,
+    matrices,
     once,
     pooled,
     scores,
@@ -63,7 +64,11 @@ class LabelSmoothing(method.Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c = config
-        self.classifier = Classifier(c.backbone, c.channels, len(c.classes.split(",")), c.base, c.weights)
+        self.classifier = Classifier(c.backbone, c.channels, len(c.classes.split(",")), c.base)
+
+    def begin(self) -> None:
+        if self.config.weights:
+            load_weights(self.classifier.backbone, self.config.weights)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"net": torch.optim.Adam(self.parameters(), self.config.lr, weight_decay=self.config.decay)}
@@ -80,6 +85,13 @@ class LabelSmoothing(method.Method):
     def score(self, batch: Batch, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
         return scores(batch, prediction)
 
+    @property
+    def correlation(self) -> Tensor:
+        """R (K, K), how alike the network takes the classes to be."""
+        return correlation(self.classifier.head.weight.detach())
+
     def pooled(self, scores: Batch) -> Batch:
-        learned = structure(correlation(self.classifier.head.weight.detach()), self.config.similarity)
-        return pooled(scores) | once(learned, len(scores["nll"]))
+        return pooled(scores) | once(structure(self.correlation, self.config.similarity), len(scores["nll"]))
+
+    def learned(self) -> Batch:
+        return matrices(self.correlation, self.config.similarity)

@@ -26,12 +26,13 @@ from workbench import method
 from workbench.compare import Claim
 from workbench.config import Count, Fraction, Natural, Positive, Weight
 from workbench.method import Batch, Update
-from workbench.models.backbones import Backbone
+from workbench.models.backbones import Backbone, load_weights
 from workbench.models.classifier import (
     DRAWS,
     Classifier,
     correlation,
     cut,
+    matrices,
     off_diagonal,
     once,
     pooled,
@@ -170,8 +171,12 @@ class CclNet(method.Method):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         c, count = config, len(config.classes.split(","))
-        self.classifier = Classifier(c.backbone, c.channels, count, c.base, c.weights)
+        self.classifier = Classifier(c.backbone, c.channels, count, c.base)
         self.block = Block(self.classifier.backbone.width, c.embedding, count, c.start)
+
+    def begin(self) -> None:
+        if self.config.weights:
+            load_weights(self.classifier.backbone, self.config.weights)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {"net": torch.optim.Adam(self.parameters(), self.config.lr, weight_decay=self.config.decay)}
@@ -196,6 +201,13 @@ class CclNet(method.Method):
     def score(self, batch: Batch, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
         return scores(batch, prediction)
 
+    @property
+    def correlation(self) -> Tensor:
+        """R (K, K), how alike the network takes the classes to be."""
+        return correlation(self.block.embeddings.detach())
+
     def pooled(self, scores: Batch) -> Batch:
-        learned = structure(correlation(self.block.embeddings.detach()), self.config.similarity)
-        return pooled(scores) | once(learned, len(scores["nll"]))
+        return pooled(scores) | once(structure(self.correlation, self.config.similarity), len(scores["nll"]))
+
+    def learned(self) -> Batch:
+        return matrices(self.correlation, self.config.similarity)

@@ -11,19 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workbench import metrics
-from workbench.models.backbones import backbone, load_weights
+from workbench.models.backbones import backbone
 
 
 class Classifier(nn.Module):
     """Images (B, C, H, W) in [0, 1] -> features (B, D) and logits (B, K), float32: a backbone and one linear layer.
 
-    Source: the plain network of cclnet's card. `weights` names a file for the backbone, see `load_weights`.
+    Source: the plain network of cclnet's card.
     """
 
-    def __init__(self, name: str, channels: int, classes: int, base: int = 16, weights: str = "") -> None:
+    def __init__(self, name: str, channels: int, classes: int, base: int = 16) -> None:
         super().__init__()
         self.backbone = backbone(name, channels, base=base)
-        self.loaded = load_weights(self.backbone, weights) if weights else None
         self.head = nn.Linear(self.backbone.width, classes)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,6 +125,11 @@ def structure(found: Tensor, known: Sequence[Sequence[float]]) -> dict[str, floa
     inside, across = float(seen[pairs].mean()), float(seen[~pairs].mean())
     gap = {"r_inside": inside, "r_across": across, "r_gap": inside - across}
     return told | {"spearman": metrics.spearman(true, seen)} | gap
+
+
+def matrices(found: Tensor, known: Sequence[Sequence[float]]) -> dict[str, Tensor]:
+    """R (K, K) as `correlation` and beside it, where it is known, the `similarity`: what is kept of a run."""
+    return {"correlation": found} | ({"similarity": torch.tensor(known)} if len(known) else {})
 
 
 def once(values: dict[str, float], count: int) -> dict[str, Tensor]:
