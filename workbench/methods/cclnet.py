@@ -12,7 +12,8 @@ centred embeddings, mixing and temperature of the soft labels, warm-up, augmenta
 as a cosine, where the card infers a drop on plateaus.
 
 Where L_CC weighs too much all classes end equally far apart and the soft labels are those of label smoothing: `spread`,
-the deviation of R beside its diagonal, is logged and falls to 0 then.
+the deviation of R beside its diagonal, is logged and falls to 0 then. Embeddings that begin as long as they are to
+become (`long_start`) hardly leave their random directions in a short training: they must begin short.
 """
 
 from collections.abc import Iterator
@@ -81,6 +82,7 @@ ABLATIONS = {
     "heavy_cc": {"cc_weight": 100.0},
     "tau1": {"tau": 1.0, "mix": 1.0},
     "no_warmup": {"warmup": 0},
+    "long_start": {"start": 0.18},
     "depthwise": {"backbone": "depthwise"},
 }
 RIVALS = ("hardlabels", "lsr")
@@ -109,7 +111,7 @@ CLAIMS = (
 class Block(nn.Module):
     """The plug-in block: features (B, D) -> squared distances (B, K) from the embedding of every class.
 
-    The embeddings begin with a length of about 1.
+    `start` is the deviation of the embeddings' components before training.
     """
 
     def __init__(self, width: int, components: int, classes: int, start: float) -> None:

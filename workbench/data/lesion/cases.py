@@ -11,7 +11,7 @@ import torch
 from workbench.config import Config, Count, Natural, Positive, Side
 from workbench.data import Cases, Data
 
-PAIRS = ("tan", "brown", "red", "grey")  # of phantom classes: what is alike, told apart by colour and shape
+PAIRS = ("tan", "brown", "red", "slate")  # of phantom classes: what is alike, told apart by colour and shape
 CLASSES = tuple(f"{pair}-{border}" for pair in PAIRS for border in ("smooth", "jagged"))
 ALIKE = 0.5  # known similarity within a pair; 1 is a class with itself, 0 is across pairs. Only the order counts
 SIMILARITY = tuple(
