@@ -76,6 +76,8 @@ def read(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
         found = f"{part}_labels {labels.shape} for {len(images)} images"
         raise InvalidImage(path.name, "one class number an image", found, "choose a set with one class an image")
     flat = labels.reshape(-1).astype(float)
-    if wrong := [f"{value:g} of image {i}" for i, value in enumerate(flat) if not (value >= 0 and value % 1 == 0)]:
+    if wrong := [
+        f"{value:g} of image {i}" for i, value in enumerate(flat) if not (0 <= value < np.inf and value % 1 == 0)
+    ]:
         raise InvalidImage(path.name, "class numbers 0, 1, ...", f"others in {listed(wrong)}", "choose another set")
     return images, flat.astype(int)

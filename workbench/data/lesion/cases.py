@@ -47,16 +47,19 @@ class Image:
 def shares(count: int, classes: int, imbalance: float = 1.0) -> list[int]:
     """How many of `count` images each class gets, falling geometrically from the first to the last by `imbalance`.
 
-    Every class gets one, the first ones before the others, and rounding loses none.
+    Every class gets one where there are enough.
 
     >>> shares(600, 8, 10.0), shares(3, 8)
-    ([181, 130, 93, 67, 48, 35, 25, 21], [1, 1, 1, 0, 0, 0, 0, 0])
+    ([181, 131, 94, 67, 49, 35, 25, 18], [1, 1, 1, 0, 0, 0, 0, 0])
     """
-    weights = imbalance ** (-np.arange(classes) / max(classes - 1, 1))
     if count <= classes:
         return [int(i < count) for i in range(classes)]
-    edges = np.round(np.cumsum(weights) / weights.sum() * (count - classes)).astype(int)
-    return (np.diff(edges, prepend=0) + 1).tolist()
+    weights = imbalance ** (-np.arange(classes) / max(classes - 1, 1))
+    sizes = np.diff(np.round(np.cumsum(weights) / weights.sum() * count).astype(int), prepend=0)
+    while sizes.min() < 1:
+        sizes[sizes.argmax()] -= 1
+        sizes[sizes.argmin()] += 1
+    return sizes.tolist()
 
 
 def interleaved(items: Mapping[str, Sequence[Item]]) -> list[Item]:
