@@ -9,6 +9,7 @@ import torchmetrics.functional.classification as reference
 from conftest import small_data, small_method
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import stats
 from torch.nn import functional as F
 
@@ -53,7 +54,7 @@ def batch_of(count=8):
 def logged(model, epoch):
     model.epoch = epoch
     ((_, loss, logs),) = model.updates(batch_of())
-    return loss, logs
+    return loss.detach(), logs
 
 
 # ---------------------------------------------------------------- correlation
@@ -311,6 +312,12 @@ def test_rank_correlation_is_bounded_where_ranks_tie():
     assert math.isnan(metrics.spearman(torch.ones(5), torch.arange(5.0)))
 
 
+def test_structure_that_nobody_knows_is_not_judged():
+    told = structure(correlation(random(8, 5, 9)), ())
+    assert told.pop("spread") > 0
+    assert set(told) == {"spearman", "r_inside", "r_across", "r_gap"} and all(map(math.isnan, told.values()))
+
+
 def test_numbers_of_a_run_count_once():
     assert once({"spread": 0.5}, 3)["spread"].nan_to_num(-1).tolist() == [0.5, -1, -1]
     assert once({"spread": 0.5}, 1)["spread"].tolist() == [0.5]
@@ -475,6 +482,21 @@ def test_study_judges_numbers_of_a_run_over_seeds(ran):
     half = stats.t.ppf(0.975, 1) * np.std(per_run, ddof=1) / math.sqrt(2)
     assert (high - low) / 2 == pytest.approx(half, rel=1e-6), "the spread over seeds, not over cases"
     assert {"f1", "ece", "nll", "spearman"} <= {metric for _, metric in ran.table().columns}
+
+
+def test_claims_on_images_of_unknown_similarity_stay_open(tmp_path):
+    for number in range(18):
+        folder = tmp_path / "images" / "abc"[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    options = {"root": str(tmp_path / "images"), "size": 32, "train": 8, "valid": 3, "test": 3}
+    arms = {name: study.Arm(name, {"base": 4}) for name in ("cclnet", "hardlabels")}
+    ran = study.Study(arms, options, {"epochs": 1, "batch": 4, "precision": "float32"}, root=tmp_path / "runs").run()
+    told = {(one["claim"], one["kind"]): one["verdict"] for one in ran.claims()}
+    assert {verdict for (_, kind), verdict in told.items() if kind == "must"} == {"undecided"}
+    assert ran.runs[0].samples.wholes == ["correlation"]
+    assert (ran.table()["average", "spearman"] == "-").all()
 
 
 def test_weights_of_a_file_are_read_once_and_those_of_another_architecture_refused(tmp_path):

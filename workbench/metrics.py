@@ -197,12 +197,11 @@ def precision_parts(score: Tensor, positive: Tensor) -> Tensor:
 BINS = 15  # of confidence in the calibration error, as torchmetrics has them
 
 
-def confusions(label: Tensor, called: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """How many items (K,) have each class, are called it, and are both: `label`, `called` (N,) class numbers."""
-    label, called = label.long(), called.long()
+def tallies(label: Tensor, called: Tensor) -> tuple[Tensor, Tensor]:
+    """How many items (K,) have each class and how many are called it: `label`, `called` (N,) class numbers."""
     count = int(torch.cat([label, called]).max()) + 1
-    hits = label[label == called]
-    return tuple(torch.bincount(values, minlength=count).float() for values in (label, called, hits))
+    have, said = (torch.bincount(values.long(), minlength=count).float() for values in (label, called))
+    return have, said
 
 
 def recall_parts(label: Tensor, called: Tensor) -> Tensor:
@@ -211,7 +210,7 @@ def recall_parts(label: Tensor, called: Tensor) -> Tensor:
     >>> recall_parts(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 0, 0])).mean()
     tensor(0.5000)
     """
-    have, _, _ = confusions(label, called)
+    have, _ = tallies(label, called)
     return (label == called) * len(label) / ((have > 0).sum() * have[label.long()])
 
 
@@ -220,7 +219,7 @@ def f1_parts(label: Tensor, called: Tensor) -> Tensor:
 
     Classes that no item has or is called are left out.
     """
-    have, said, _ = confusions(label, called)
+    have, said = tallies(label, called)
     total = have + said
     return (label == called) * 2 * len(label) / ((total > 0).sum() * total[label.long()])
 

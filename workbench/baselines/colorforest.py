@@ -70,7 +70,7 @@ class ColorForest(method.Method):
         super()._load_from_state_dict(state, prefix, *rest)
 
     def updates(self, batch: Batch) -> Iterator[Update]:
-        """Only keeps statistics; in the first epoch every image comes once."""
+        """Only keeps statistics; in the first epoch every image comes once, but for an incomplete last batch."""
         if self.epoch == 1:
             self.seen = torch.cat([self.seen, gathered(statistics(batch["image"]))])
             self.known = torch.cat([self.known, gathered(batch["class"])])

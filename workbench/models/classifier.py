@@ -111,14 +111,14 @@ def off_diagonal(matrix: Tensor) -> Tensor:
 def structure(found: Tensor, known: Sequence[Sequence[float]]) -> dict[str, float]:
     """What R `found` (K, K) has learned: `spread`, the deviation of its off-diagonal entries, and where the similarity
     of the classes is known: `spearman`, the rank correlation of both above the diagonal, and the mean R inside pairs
-    (`r_inside`), across them (`r_across`) and their difference `r_gap`.
+    (`r_inside`), across them (`r_across`) and their difference `r_gap`; NaN where it is not.
 
     Pairs are what has the greatest known similarity. Two levels of it are ties: for four pairs of eight classes the
     rank correlation is at most 0.607.
     """
     told = {"spread": float(off_diagonal(found).std(correction=0))}
     if not len(known):
-        return told
+        return told | dict.fromkeys(("spearman", "r_inside", "r_across", "r_gap"), float("nan"))
     above = torch.ones_like(found, dtype=torch.bool).triu(1)
     true, seen = torch.tensor(known, device=found.device)[above], found[above]
     pairs = true == true.max()

@@ -76,7 +76,9 @@ def read_rows(root: Path) -> tuple[list[Row], str] | None:
     if len(classes) != 1:
         told = f"{len(classes)}: {', '.join(path.name for path in classes)}" if classes else seen(found)
         expected = f"one table with a column {' or '.join(NAMES[:2])} and a column {' or '.join(LABELS[:2])}, or ISIC's"
-        raise InvalidImage(root.name or str(root), expected, told, "name the columns, or keep one such table")
+        raise InvalidImage(
+            root.name or str(root), expected, told, "name the columns, or give a folder with one such table"
+        )
     path = classes[0]
     rows = rows_of(path, grouping(found, path))
     check(path, rows)
