@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 LOWER_IS_BETTER = (  # these and what begins with one of them: hd95_cup
     "mae", "mse", "fg_mae", "fg_mse", "leakage", "ciede2000", "hd95", "hausdorff", "centroid", "cdr", "epe", "cycle",
-    "folds", "overlap_distance", "ed", "false_", "cnr_error", "wasserstein", "flicker", "motion",
+    "folds", "overlap_distance", "ed", "false_", "cnr_error", "wasserstein", "flicker", "motion", "nll", "ece",
 )  # fmt: skip
-NOT_METRICS = ("case", "group", "arm", "seed", "run", "background", "label", "split", "score")
+NOT_METRICS = ("case", "group", "arm", "seed", "run", "background", "label", "split", "score", "called", "confidence")
+NO_METRIC = ("label_", "score_")  # and what begins with one of these: of several findings each its own
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def gather(runs: Iterable["Run"]) -> pd.DataFrame:
 def metrics(scores: pd.DataFrame) -> list[str]:
     """The columns of a table of scores that are metrics."""
     numeric = scores.select_dtypes("number").columns
-    return [name for name in numeric if name not in NOT_METRICS]
+    return [name for name in numeric if name not in NOT_METRICS and not name.startswith(NO_METRIC)]
 
 
 def better(metric: str) -> int:

@@ -14,7 +14,7 @@ from . import __version__
 # fmt: off
 PACKAGES = (
     "torch", "kornia", "monai", "torchmetrics", "numpy", "scipy", "pandas", "openpyxl", "pyarrow", "pillow", "nibabel",
-    "pydicom", "scikit-image", "safetensors", "tyro", "tqdm", "jupyterlab", "ipywidgets", "panel",
+    "pydicom", "scikit-image", "scikit-learn", "safetensors", "tyro", "tqdm", "jupyterlab", "ipywidgets", "panel",
     "holoviews", "papermill", "pyyaml", "nbconvert", "nbformat", "jupyter-server-proxy", "psutil", "bokeh", "filelock",
     "param",
 )

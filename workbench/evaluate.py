@@ -22,6 +22,11 @@ def assess(model: method.Method, source: data.Data) -> tuple[pd.DataFrame, dict[
     return pd.DataFrame(source.test.table | columns), {key: np.concatenate(parts) for key, parts in arrays.items()}
 
 
+def learned(model: method.Method) -> dict[str, np.ndarray]:
+    """The arrays of the whole run that the method keeps, float32."""
+    return {key: value.detach().float().cpu().numpy() for key, value in model.learned().items()}
+
+
 def encoded(key: str, value: torch.Tensor) -> np.ndarray:
     """As it is kept: pixels and labels (B, C, *S) as uint8 (B, *S) or (B, *S, 3), else bytes as such or float32."""
     if value.dtype == torch.uint8:

@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, ClassVar
@@ -45,6 +45,21 @@ class Stream:
         return values[self.first : self.first + shape[0]]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """What is trained before a method, as a run of its own that all who ask for the same one share.
+
+    From its weights those whose names begin with one of `take` are copied. `config` holds all settings of the stage
+    that are not its defaults; `budget` and `data` replace those of the method. Without `method` it is the same one.
+    """
+
+    take: tuple[str, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    budget: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    method: str = ""
+
+
 class Method(nn.Module):
     """Base of every method and baseline.
 
@@ -71,6 +86,14 @@ class Method(nn.Module):
         """Uniform numbers in [0, 1), shape (B, ...), that belong to the items of the batch."""
         return self.stream.rand(*shape, device=self.device)
 
+    @classmethod
+    def before(cls, config: Config) -> Stage | None:
+        """The stage that these settings ask for, such as pre-training; the stage may ask for another one."""
+        return None
+
+    def begin(self) -> None:
+        """What a fresh run does once before training, such as to read weights from a file; stages are taken after."""
+
     def optimizers(self) -> dict[str, Optimizer]:
         """The optimizers by name; none for a method that only counts."""
         return {}
@@ -95,6 +118,10 @@ class Method(nn.Module):
 
     def pooled(self, scores: Batch) -> Batch:
         """More metrics (N,) from the scores (N,) of all items of a split, such as an item's part of the AUC."""
+        return {}
+
+    def learned(self) -> Batch:
+        """Arrays of any shape that are kept beside the samples of the run, such as a matrix between classes."""
         return {}
 
 

@@ -190,3 +190,56 @@ def precision_parts(score: Tensor, positive: Tensor) -> Tensor:
     everyone, right = score.sort().values, score[yes].sort().values
     counts = [len(values) - torch.searchsorted(values, score) for values in (right, everyone)]
     return torch.where(yes, counts[0] / counts[1], torch.nan)
+
+
+# ---------------------------------------------------------------- classification
+
+BINS = 15  # of confidence in the calibration error, as torchmetrics has them
+
+
+def tallies(label: Tensor, called: Tensor) -> tuple[Tensor, Tensor]:
+    """How many items (K,) have each class and how many are called it: `label`, `called` (N,) class numbers."""
+    count = int(torch.cat([label, called]).max()) + 1
+    have, said = (torch.bincount(values.long(), minlength=count).float() for values in (label, called))
+    return have, said
+
+
+def recall_parts(label: Tensor, called: Tensor) -> Tensor:
+    """Each item's part (N,) of the balanced accuracy: their mean is the mean recall of the classes that there are.
+
+    >>> recall_parts(torch.tensor([0, 0, 0, 1]), torch.tensor([0, 0, 0, 0])).mean()
+    tensor(0.5000)
+    """
+    have, _ = tallies(label, called)
+    return (label == called) * len(label) / ((have > 0).sum() * have[label.long()])
+
+
+def f1_parts(label: Tensor, called: Tensor) -> Tensor:
+    """Each item's part (N,) of the macro F1: their mean is the mean of 2 TP / (have + called) over the classes.
+
+    Classes that no item has or is called are left out.
+    """
+    have, said = tallies(label, called)
+    total = have + said
+    return (label == called) * 2 * len(label) / ((total > 0).sum() * total[label.long()])
+
+
+def calibration_parts(confidence: Tensor, right: Tensor, bins: int = BINS) -> Tensor:
+    """Each item's part (N,) of the expected calibration error (ECE): their mean is the error.
+
+    The items fall into equal bins of `confidence` (N,) in [0, 1]; the error is the mean over items of their bin's
+    |mean of confidence - mean of `right`| (Guo et al., arXiv 1706.04599). A part may be negative.
+    """
+    place = torch.bucketize(confidence, torch.linspace(0, 1, bins + 1, device=confidence.device)[1:-1])
+    gap = confidence - right
+    sums = torch.zeros(bins, dtype=gap.dtype, device=gap.device).index_add(0, place, gap)
+    return gap * sums.sign()[place]
+
+
+def spearman(one: Tensor, two: Tensor) -> float:
+    """Rank correlation of two sets of numbers (N,), ties sharing their mean rank; NaN where one is constant."""
+    from scipy.stats import spearmanr
+
+    if len(one) < 2 or one.unique().numel() < 2 or two.unique().numel() < 2:
+        return float("nan")
+    return float(spearmanr(one.double().cpu(), two.double().cpu()).statistic)

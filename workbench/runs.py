@@ -184,6 +184,7 @@ class Samples:
     predicted labels.
     Segmentations: `image`, and `label` and `mask`, true and predicted label maps (N, H, W) or (N, X, Y, Z); `spacing`
     (N, axes) float32 in mm; the index names the classes in `labels`, each with its values, and the `unit` of spacing.
+    Arrays of the run itself, such as a matrix between classes, have no cases: `whole` names and reads them.
     """
 
     path: Path
@@ -205,20 +206,33 @@ class Samples:
     def keys(self) -> list[str]:
         return self.index["arrays"]
 
+    @property
+    def wholes(self) -> list[str]:
+        """The arrays that belong to the run and not to a case."""
+        return list(self.index.get("whole", []))
+
     def array(self, key: str):
         """The whole array of one kind, memory-mapped, read-only."""
+        array = self._mapped(key, self.keys)
+        if array.shape[:1] != (len(self.cases),):
+            found = f"shape {array.shape}"
+            raise InvalidRun(self.path / f"{key}.npy", f"{len(self.cases)} cases", found, "run it again")
+        return array
+
+    def whole(self, key: str):
+        """An array of the run itself, such as `correlation` (classes, classes), memory-mapped, read-only."""
+        return self._mapped(key, self.wholes)
+
+    def _mapped(self, key: str, known: list[str]):
         import numpy as np
 
         path = self.path / f"{key}.npy"
-        if key not in self.keys:
-            raise InvalidRun(self.path, f"one of {', '.join(self.keys)}", repr(key), "choose another view")
+        if key not in known:
+            raise InvalidRun(self.path, f"one of {', '.join(known)}", repr(key), "choose another view")
         try:
-            array = np.lib.format.open_memmap(path, mode="r")  # never unpickles
+            return np.lib.format.open_memmap(path, mode="r")  # never unpickles
         except (*UNREADABLE, EOFError) as error:
             raise InvalidRun(path, "an array of samples", "something unreadable", "run it again") from error
-        if array.shape[:1] != (len(self.cases),):
-            raise InvalidRun(path, f"{len(self.cases)} cases", f"shape {array.shape}", "run it again")
-        return array
 
 
 def folder(root: Path, name: str, id: str) -> Path:

@@ -63,20 +63,23 @@ def arms_of(
     def own(arm: str) -> dict[str, Any]:
         return settings(arm, method.preset(arm, preset))[0]
 
+    def varied(arm: str, base: dict[str, Any], more: dict[str, Any]) -> Arm:
+        changes, *rest = settings(arm, more)
+        return Arm(arm, base | changes, *rest)
+
     main, variants = own(name) | dict(change or {}), {}
     for rival in module.RIVALS:
         changes = getattr(method.module(rival), "ABLATIONS", {})
-        variants |= {f"{rival}-{key}": Arm(rival, own(rival) | more) for key, more in changes.items()}
+        variants |= {f"{rival}-{key}": varied(rival, own(rival), more) for key, more in changes.items()}
     groups = {
         "rivals": {rival: Arm(rival, own(rival)) for rival in module.RIVALS},
         "floors": {floor: Arm(floor, own(floor)) for floor in module.FLOORS},
         "variants": variants,
-        "ablations": {key: Arm(name, main | more) for key, more in module.ABLATIONS.items()},
+        "ablations": {key: varied(name, main, more) for key, more in module.ABLATIONS.items()},
     }
     known = {key: arm for group in groups.values() for key, arm in group.items()}
-    for word in which:
-        if word not in groups and word not in known:
-            raise unknown("arm", word, [*groups, *known])
+    if strange := [word for word in which if word not in groups and word not in known]:
+        raise unknown("arm", strange[0], [*groups, *known])
     asked = [key for word in which for key in groups.get(word, (word,))]
     return {name: Arm(name, main)} | {key: known[key] for key in asked}
 
@@ -146,9 +149,8 @@ class Task:
     def config(self) -> config.Config:
         """The method's settings; those that the data decides (image size, number of classes) come from the data."""
         cls = method.method_class(self.arm.method).Config
-        known = {f.name for f in dataclasses.fields(cls)}
         (own,) = config.split(self.arm.config, cls)
-        return cls(**{k: v for k, v in self.data.spec.items() if k in known} | own)
+        return cls(**{k: v for k, v in self.data.spec.items() if hasattr(cls, k)} | own)
 
     @property
     def budget(self) -> Budget:
@@ -157,8 +159,18 @@ class Task:
         return dataclasses.replace(budget, precision=precision)
 
     @property
+    def stage(self) -> tuple[Arm | None, tuple[str, ...]]:
+        """What is trained before and the parts to take from it: as the arm says, else as the method's settings ask."""
+        asked = None if self.arm.before else method.method_class(self.arm.method).before(self.config)
+        if asked is None:
+            return self.arm.before, self.arm.take
+        changes = {**self.arm.budget, **asked.budget}, {**self.arm.data, **asked.data}
+        return Arm(asked.method or self.arm.method, asked.config, *changes), asked.take
+
+    @property
     def before(self) -> "Task | None":
-        return dataclasses.replace(self, name=self.arm.before.method, arm=self.arm.before) if self.arm.before else None
+        arm = self.stage[0]
+        return dataclasses.replace(self, name=arm.method, arm=arm) if arm else None
 
     @property
     def label(self) -> str:
@@ -177,11 +189,11 @@ class Task:
         budget = {k: v for k, v in dataclasses.asdict(self.budget).items() if k not in fit.ASIDE}
         group = data.module(self.kind).Options
         chosen = group(**config.split({**self.options, **self.arm.data}, group)[0])
-        options = {k: v for k, v in dataclasses.asdict(chosen).items() if k != "root"}  # a path may hold a name
+        options = {k: v for k, v in dataclasses.asdict(chosen).items() if not k.startswith("root")}  # may hold names
         return {
             "method": self.arm.method, "config": dataclasses.asdict(self.config), "budget": budget, "seed": self.seed,
             "data": {"kind": self.kind, "name": self.data.name, **options, "fingerprint": self.data.fingerprint},
-            "before": self.before.id if self.before else None, "take": list(self.arm.take),
+            "before": self.before.id if self.before else None, "take": list(self.stage[1]),
         }  # fmt: skip
 
 
@@ -199,8 +211,9 @@ def train(task: Task, watch: Watch | None = None) -> tuple[Run, bool]:
         start = time.monotonic()
         torch.manual_seed(method.seed_of(task.seed))
         model = method.method_class(task.arm.method)(task.config)
+        model.begin()
         if before:
-            take(model, before, task.arm.take)
+            take(model, before, task.stage[1])
         if device.rank() == 0:
             runs.write_json(run.path / "env.json", environment(task))
         source, budget = task.data, task.budget
@@ -219,9 +232,8 @@ def take(model: method.Method, before: Run, parts: tuple[str, ...]) -> None:
     missing = [part for part in parts if not any(key.startswith(part) for key in weights)]
     unmatched = [key for key, value in weights.items() if shapes.get(key) != value.shape]
     if missing or unmatched or not parts:
-        names = sorted({key.split(".")[0] for key in shapes})
-        found = ", ".join(missing or unmatched[:3]) or "none"
-        raise InvalidParameter("take", f"parts of both stages, such as {', '.join(names)}", found, "name others")
+        names, found = ", ".join(sorted({key.split(".")[0] for key in shapes})), ", ".join(missing or unmatched[:3])
+        raise InvalidParameter("take", f"parts of both stages, such as {names}", found or "none", "name others")
     model.load_state_dict(weights, strict=False)
 
 
@@ -237,10 +249,10 @@ def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
     model.settle((given, prediction) for given, prediction, _ in fit.evaluate(model, task.data.valid))
     table, arrays = evaluate.assess(model, task.data)
     runs.save(run.path / "scores.parquet", lambda file: table.to_parquet(file, index=False))
-    for key, array in arrays.items():
+    for key, array in (arrays | (whole := evaluate.learned(model))).items():
         runs.save(run.path / "samples" / f"{key}.npy", lambda file, array=array: np.save(file, array))
     cases = table[[name for name in table if name in compare.NOT_METRICS]].to_dict("records")
-    told = {"labels": dict(task.data.labels), "unit": task.data.unit}
+    told = {"labels": dict(task.data.labels), "unit": task.data.unit, "whole": sorted(whole)}
     runs.write_json(run.path / "samples" / "index.json", {"cases": cases, "arrays": sorted(arrays)} | told)
     tensors = {k: v.contiguous() for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
     runs.save(run.path / "weights.safetensors", lambda file: file.write(serialize(tensors)))
