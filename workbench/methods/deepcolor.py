@@ -32,6 +32,7 @@ from workbench.method import Batch, Stage, Update
 from workbench.models import findings
 from workbench.models.backbones import Backbone, backbone, load_weights
 
+FIXED = ("jet", "repeat")  # modules that have nothing to learn
 Freeze = Literal["nothing", "backbone", "backbone_head", "module", "all_but_head", "all"]
 Module = Literal["pixelshuffle", "deconv", "resize", "coloru", "affine", "jet", "repeat"]
 LEARNING = {  # the parts that learn; in the released code UNFREEZE_ALL, FREEZE_PTMODEL_NO_FC, FREEZE_PTMODEL,
@@ -60,6 +61,7 @@ class Config(method.Config):
     lr: Positive = 1e-4  # Adam's rate where everything learns (inferred)
     first_lr: Positive = 1e-3  # Adam's rate of the first stage (inferred)
     first_epochs: Count = 30  # of the first stage: 60 steps (card: tiny preset)
+    natural_lr: Positive = 2e-3  # Adam's rate on natural images, falling as a cosine (inferred)
     natural_epochs: Count = 5  # on natural images (card: tiny preset)
     natural_images: Count = 2000  # natural images to learn from (card: tiny preset)
 
@@ -290,16 +292,18 @@ class DeepColor(method.Method):
         """The first stage, the other site's module, or the backbone on natural images where no file has it."""
         own = {key: value for key, value in asdict(config).items() if key not in ("channels", "labels")}
         first = own | {"freeze": "backbone", "start": "natural"}
+        parts = ("backbone.",) if config.colorizer in FIXED else ("colorizer.", "backbone.")
         if config.start == "first_stage":
-            return Stage(("colorizer.", "backbone.", "head."), first, {"epochs": config.first_epochs})
+            return Stage((*parts, "head."), first, {"epochs": config.first_epochs})
         if config.start == "other_site":
-            return Stage(("colorizer.", "backbone."), first, {"epochs": config.first_epochs}, {"site": "a"})
+            return Stage(parts, first, {"epochs": config.first_epochs}, {"site": "a"})
         if config.start == "natural" and not config.weights:
-            kept = ("backbone", "base", "mean", "std", "first_lr", "natural_epochs")
-            plain = {"colorizer": "repeat", "start": "scratch", "lr": config.first_lr}
+            kept = ("backbone", "base", "mean", "std", "natural_lr", "natural_epochs", "natural_images")
+            plain = {"colorizer": "repeat", "start": "scratch", "lr": config.natural_lr}
             options = NATURAL | {"train": config.natural_images}
             settings = plain | {key: own[key] for key in kept}
-            return Stage(("backbone.",), settings, {"epochs": config.natural_epochs}, options)
+            budget = {"epochs": config.natural_epochs, "schedule": "cosine"}
+            return Stage(("backbone.",), settings, budget, options)
         return None
 
     def begin(self) -> None:

@@ -87,7 +87,7 @@ def coloured(rng: np.random.Generator, shape: np.ndarray, relief: np.ndarray, hu
     """An RGB image (3, S, S) in about [0, 1]; the object before a background of little colour."""
     pure = np.array(colorsys.hsv_to_rgb((hue + rng.normal(0, 0.02)) % 1, rng.uniform(0.5, 0.95), 1.0))
     paper = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.12), 1.0)) * rng.uniform(0.05, 0.95)
-    bright = rng.uniform(0.4, 0.85) * (1 + 0.14 * relief)
+    bright = rng.uniform(0.4, 0.85) * (1 + 0.22 * relief)
     image = shape * pure[:, None, None] * bright + (1 - shape) * paper[:, None, None]
     return image + 0.02 * rng.normal(size=image.shape)
 
