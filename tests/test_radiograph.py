@@ -231,6 +231,8 @@ def test_chexpert_is_read_with_its_policies_from_the_folder_or_the_one_above(tmp
     assert label.sum(0).tolist() == [4, 8, 8, 4], "U-Ones for atelectasis and edema, U-Zeros for the rest"
     assert min(getattr(made, name).tensors["known"].min() for name in SPLITS) == 1, "blank is not mentioned: 0"
     assert len(opened(root=str(home), views="all", train=40, valid=8, test=8).train) > 9
+    renamed = home.rename(tmp_path / "mine")
+    assert opened(root=str(renamed)).name == "mine"
 
 
 def test_ignored_uncertainty_is_masked(tmp_path):

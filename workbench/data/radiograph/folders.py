@@ -48,8 +48,14 @@ def load(root: str | Path, options: Options = DEFAULT) -> Data:
     """
     reading = read(chosen_root(root, options), options)
     splits = {name: [picture for _, picture in rows] for name, rows in reading.splits.items()}
-    title = f"{chosen_root(root, options).stem}"
-    return assembled(title, splits, [name or "none" for name in reading.labels], options, aside=reading.aside)
+    home = chosen_root(root, options)
+    return assembled(
+        home.stem if home.is_file() else home.name,
+        splits,
+        [name or "none" for name in reading.labels],
+        options,
+        aside=reading.aside,
+    )
 
 
 def chosen_root(root: str | Path, options: Options) -> Path:

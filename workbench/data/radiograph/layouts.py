@@ -86,7 +86,7 @@ def settled(value: int | None, policy: str) -> int:
 
 
 def chexpert(home: Path, tables: list[Path], options: Options) -> tuple[list[str], list[Told]]:
-    """Paths in the tables begin above or below the folder; the patient is part of them."""
+    """Paths in the tables begin above or below the folder, whatever its name; the patient is part of them."""
     names, told = None, []
     for table in tables:
         rows = io.read_labels(table, columns=("Path",))
@@ -98,8 +98,10 @@ def chexpert(home: Path, tables: list[Path], options: Options) -> tuple[list[str
         if options.views == "frontal":
             rows = [row for row in rows if row.get("Frontal/Lateral", "Frontal") in ("Frontal", "")]
         for row, values in zip(rows, numbers(table.name, "Path", rows, names)):
-            path = next((one for one in (home.parent / row["Path"], home / row["Path"]) if one.is_file()), None)
-            told.append((path or home / row["Path"], values, patient_of(row["Path"]), table.name != "train.csv"))
+            inner = Path(row["Path"])
+            places = [home.parent / inner, home / inner, home.joinpath(*inner.parts[1:])]
+            path = next((one for one in places if one.is_file()), places[0])
+            told.append((path, values, patient_of(row["Path"]), table.name != "train.csv"))
     return names or [], told
 
 
