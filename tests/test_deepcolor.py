@@ -193,9 +193,18 @@ def test_gradient_reaches_the_module_through_a_frozen_backbone():
     assert all(p.grad is not None for p in model.colorizer.parameters())
 
 
-def test_rates_of_the_stages():
-    rate = lambda **change: small_method("deepcolor", **change).optimizers()["classifier"].param_groups[0]["lr"]  # noqa: E731
-    assert (rate(), rate(freeze="backbone"), rate(freeze="all_but_head")) == (1e-4, 1e-3, 1e-3)
+def test_rates_follow_what_learns():
+    def rate(**change):
+        rates = {"lr": 1e-4, "first_lr": 1e-3, "head_lr": 1e-2}
+        return small_method("deepcolor", **rates | change).optimizers()["classifier"].param_groups[0]["lr"]
+
+    assert (rate(), rate(freeze="module"), rate(freeze="backbone"), rate(freeze="backbone_head")) == (
+        1e-4,
+        1e-4,
+        1e-3,
+        1e-3,
+    )
+    assert rate(freeze="all_but_head") == rate(freeze="backbone", colorizer="jet") == 1e-2
 
 
 def test_image_is_normalised_before_the_module_and_not_after():
