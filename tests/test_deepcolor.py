@@ -331,7 +331,7 @@ def test_arms_share_their_stages():
     assert tasks["greyscale"].before.id == tasks["greyscale_probe"].id
     bottoms = {chain_end(t).id for t in tasks.values() if t.config.start != "scratch"}
     assert len(bottoms) == 1
-    assert tasks["scratch"].before is None and tasks["scratch"].budget.epochs == 60
+    assert tasks["scratch"].before is None and tasks["scratch"].budget.epochs == 120
     assert tasks["transfer"].data.name == "materials-b"
     more = Study(arms, options=OPTIONS | {"labelled": 20}, budget=QUICK).tasks()[0]
     assert chain_end(more).id in bottoms, "whatever the number of labels"

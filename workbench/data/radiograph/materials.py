@@ -76,9 +76,9 @@ def object_of(rng: np.random.Generator, size: int, texture: int) -> tuple[np.nda
     place, axes = rng.uniform(-0.25, 0.25, 2), rng.uniform(0.45, 0.75, 2)
     shape = soft((1 - np.hypot((along - place[0]) / axes[0], (across - place[1]) / axes[1])) * axes.min(), 0.1)
     if texture == 0:
-        relief = np.sqrt(2) * np.sin(2 * np.pi * (rng.uniform(2, 2.8) * across + rng.random()))
+        relief = np.sqrt(2) * np.sin(2 * np.pi * (rng.uniform(2.4, 3.2) * across + rng.random()))
     else:
-        relief = ndimage.gaussian_filter(rng.normal(size=(size, size)), 0.09 * size / 2, mode="reflect")
+        relief = ndimage.gaussian_filter(rng.normal(size=(size, size)), 0.065 * size / 2, mode="reflect")
         relief = (relief - relief.mean()) / relief.std()
     return shape, relief
 
@@ -87,7 +87,7 @@ def coloured(rng: np.random.Generator, shape: np.ndarray, relief: np.ndarray, hu
     """An RGB image (3, S, S) in about [0, 1]; the object before a background of little colour."""
     pure = np.array(colorsys.hsv_to_rgb((hue + rng.normal(0, 0.02)) % 1, rng.uniform(0.5, 0.95), 1.0))
     paper = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.12), 1.0)) * rng.uniform(0.05, 0.95)
-    bright = rng.uniform(0.4, 0.85) * (1 + 0.22 * relief)
+    bright = rng.uniform(0.4, 0.85) * (1 + 0.3 * relief)
     image = shape * pure[:, None, None] * bright + (1 - shape) * paper[:, None, None]
     return image + 0.02 * rng.normal(size=image.shape)
 
