@@ -327,3 +327,8 @@ def test_runs_are_gathered_under_their_arms(tmp_path):
     assert scores[["arm", "seed", "mae"]].to_numpy().tolist() == [["rival", 0, 0.0], ["rival", 1, 1.0]]
     assert scores["run"].tolist() == [f"gan/{run.id}" for run in found]
     assert compare.gather([]).empty
+
+
+def test_scores_and_labels_of_single_findings_are_no_metrics():
+    table = pd.DataFrame({"score_nodule": [0.3], "label_nodule": [1.0], "auc_nodule": [1.0], "scored": [0.0]})
+    assert compare.metrics(table) == ["auc_nodule", "scored"]

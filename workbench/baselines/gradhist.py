@@ -31,7 +31,7 @@ class Config(method.Config):
     decay: Weight = 1e-2  # weight decay (inferred)
 
 
-TINY = {"epochs": 30, "batch": 16}
+TINY = {"epochs": 60, "batch": 16}
 DEMO = TINY
 PAPER = {"cells": 14, "bins": 9, "size": 224}
 ABLATIONS = {"greys": {"greys": 16}}

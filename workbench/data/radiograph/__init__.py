@@ -14,7 +14,8 @@ images without any label, for pre-training. Test images are never among them.
 """
 
 from workbench.data.radiograph.cases import Options, balanced_order, policies
+from workbench.data.radiograph.folders import check, load
 from workbench.data.radiograph.materials import materials, natural
 from workbench.data.radiograph.phantoms import phantom
 
-__all__ = ["Options", "balanced_order", "materials", "natural", "phantom", "policies"]
+__all__ = ["Options", "balanced_order", "check", "load", "materials", "natural", "phantom", "policies"]

@@ -26,7 +26,7 @@ Colour = Literal["natural", "materials"]
 
 def findings_of(material: int, texture: int) -> np.ndarray:
     """The findings (3,) of a material: two that ask for materials alone, one for texture too."""
-    return np.array([material in (0, 3), material in (0, 1), texture == 0 and material in (1, 3)], np.int8)
+    return np.array([material in (0, 3), material in (0, 1), texture == 0 and material in (1, 2)], np.int8)
 
 
 def natural(options: Options = DEFAULT) -> Data:
@@ -76,9 +76,9 @@ def object_of(rng: np.random.Generator, size: int, texture: int) -> tuple[np.nda
     place, axes = rng.uniform(-0.25, 0.25, 2), rng.uniform(0.45, 0.75, 2)
     shape = soft((1 - np.hypot((along - place[0]) / axes[0], (across - place[1]) / axes[1])) * axes.min(), 0.1)
     if texture == 0:
-        relief = np.sqrt(2) * np.sin(2 * np.pi * (rng.uniform(3.5, 5) * across + rng.random()))
+        relief = np.sqrt(2) * np.sin(2 * np.pi * (rng.uniform(2.4, 3.2) * across + rng.random()))
     else:
-        relief = ndimage.gaussian_filter(rng.normal(size=(size, size)), 0.05 * size / 2, mode="reflect")
+        relief = ndimage.gaussian_filter(rng.normal(size=(size, size)), 0.065 * size / 2, mode="reflect")
         relief = (relief - relief.mean()) / relief.std()
     return shape, relief
 
@@ -87,7 +87,7 @@ def coloured(rng: np.random.Generator, shape: np.ndarray, relief: np.ndarray, hu
     """An RGB image (3, S, S) in about [0, 1]; the object before a background of little colour."""
     pure = np.array(colorsys.hsv_to_rgb((hue + rng.normal(0, 0.02)) % 1, rng.uniform(0.5, 0.95), 1.0))
     paper = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.12), 1.0)) * rng.uniform(0.05, 0.95)
-    bright = rng.uniform(0.4, 0.85) * (1 + 0.14 * relief)
+    bright = rng.uniform(0.4, 0.85) * (1 + 0.3 * relief)
     image = shape * pure[:, None, None] * bright + (1 - shape) * paper[:, None, None]
     return image + 0.02 * rng.normal(size=image.shape)
 
@@ -95,6 +95,6 @@ def coloured(rng: np.random.Generator, shape: np.ndarray, relief: np.ndarray, hu
 def exposed(rng: np.random.Generator, shape: np.ndarray, relief: np.ndarray, grey: float, site: str) -> np.ndarray:
     """A grey image (1, S, S) in about [0, 1] as a site takes it; air around is almost black."""
     gain, gamma, noise = SITES[site]
-    inner = (grey + rng.normal(0, 0.015)) * (1 + 0.05 * relief)
+    inner = (grey + rng.normal(0, 0.015)) * (1 + 0.07 * relief)
     image = gain * np.clip(shape * inner + (1 - shape) * 0.05, 0, None) ** gamma
     return (image + noise * rng.normal(size=image.shape))[None]
