@@ -1,4 +1,4 @@
-"""The command line: `workbench list | run | sweep | fit | claims | predict | dashboard | data check | check | doctor`."""
+"""The command line: `workbench list | run | sweep | fit | claims | predict | dashboard | data | check | doctor`."""
 
 import ast
 import os
