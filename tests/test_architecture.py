@@ -186,7 +186,7 @@ def test_every_method_has_its_notebook(name):
     assert notebooks.find(name).name[2:] == f"_{name}.ipynb"
 
 
-EVERYDAY = {"acquired", "identity"}  # also how volumes can be cut (`organs`), and a term of a loss (`models/cycle.py`)
+EVERYDAY = {"acquired", "identity", "unit"}  # also how volumes are cut (`organs`), a term of a loss, and mm or pixels
 
 
 def test_methods_and_baselines_are_found_and_not_registered():
