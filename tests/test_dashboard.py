@@ -481,6 +481,11 @@ def test_the_dashboard_does_not_load_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_wheel_scrolls_past_pictures_in_a_notebook():
+    made = hv.render(colors.picture(np.zeros((8, 8), np.uint8)), backend="bokeh")
+    assert not isinstance(made.toolbar.active_scroll, WheelZoomTool)
+
+
 # ---- pages in a browser
 
 

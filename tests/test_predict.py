@@ -442,6 +442,9 @@ def test_an_unchanged_video_comes_back_exactly(tmp_path):
     assert all(np.array_equal(np.asarray(Image.open(path)), frame) for path, frame in zip(written[::2], frames))
     with pytest.raises(InvalidParameter, match="overwrite"):
         predict.apply(run, tmp_path / "in", tmp_path / "out")
+    (tmp_path / "scan.nii").touch()
+    with pytest.raises(InvalidImage, match=r"scan.nii: expected a video file .*found a file of the kind .nii"):
+        predict.apply(run, tmp_path / "scan.nii", tmp_path / "new")
     with pytest.raises(InvalidParameter, match=r"no more than image, length.*tone"):
         predict.apply(tiny("reinhard", tmp_path / "runs", VIDEOS), tmp_path / "in", tmp_path / "new")
 

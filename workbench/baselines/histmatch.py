@@ -8,7 +8,6 @@ Source: Gonzalez and Woods, Digital Image Processing, histogram specification; t
 reference is the mean histogram of the target centre's training videos (inferred).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from workbench import method
 from workbench.losses.histogram import histogram
-from workbench.method import Batch, Update
+from workbench.method import Batch
 from workbench.models import videos
 
 
@@ -59,27 +58,12 @@ def matched(video: Tensor, palette: Tensor, length: Tensor, scope: str) -> Tenso
     return found.gather(3, levels).view_as(video)
 
 
-class HistogramMatching(method.Method):
+class HistogramMatching(videos.Judged, method.Method):
     """predict: `color` (B, 3, T, H, W) in [0, 1], the matched video, and `mask` (B, 1, T, H, W) on it."""
 
     Config = Config
     data = "endoscopy"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.judge = videos.Judge(config)
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"judge": torch.optim.Adam(self.judge.parameters(), self.config.judge_lr)}
-
-    def updates(self, batch: Batch) -> Iterator[Update]:
-        draws = self.rand(len(batch["image"]), self.config.judge_frames)
-        if self.epoch <= self.config.judge_epochs:
-            yield "judge", self.judge.loss(batch["target"], batch["target_label"], batch["target_length"], draws), {}
-
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         color = matched(batch["image"], batch["palette"], batch["length"], self.config.scope)
         return {"color": color, "mask": self.judge.mask(color)}
-
-    def score(self, batch: Batch, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
-        return videos.scores(batch, prediction, self.judge, self.config.classes)

@@ -6,15 +6,13 @@ any translation for a segmentor of this size can be worth.
 Source: U-Net (Ronneberger et al., arXiv 1505.04597); the card of VideoGAN asks for it.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from workbench import method
 from workbench.losses.registration import require_labels
-from workbench.method import Batch, Update
+from workbench.method import Batch
 from workbench.models import videos
 
 
@@ -31,27 +29,15 @@ PAPER = {
 }  # fmt: skip
 
 
-class Oracle(method.Method):
+class Oracle(videos.Judged, method.Method):
     """predict: `color` (B, 3, T, H, W), the video itself, and `mask` (B, 1, T, H, W) on it."""
 
     Config = Config
     data = "endoscopy"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.judge = videos.Judge(config)
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"judge": torch.optim.Adam(self.judge.parameters(), self.config.judge_lr)}
-
-    def updates(self, batch: Batch) -> Iterator[Update]:
-        draws = self.rand(len(batch["image"]), self.config.judge_frames)
+    def lessons(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         require_labels("oracle", batch["label"])
-        if self.epoch <= self.config.judge_epochs:
-            yield "judge", self.judge.loss(batch["image"], batch["label"], batch["length"], draws), {}
+        return batch["image"], batch["label"], batch["length"]
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         return {"color": batch["image"], "mask": self.judge.mask(batch["image"])}
-
-    def score(self, batch: Batch, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
-        return videos.scores(batch, prediction, self.judge, self.config.classes)

@@ -7,7 +7,6 @@ Source: Reinhard et al., Color Transfer between Images, IEEE CGA 2001, in CIELAB
 the card of VideoGAN asks for it. The reference are all pixels of the target centre's training videos (inferred).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +15,7 @@ from kornia.color import lab_to_rgb, rgb_to_lab
 from torch import Tensor
 
 from workbench import method
-from workbench.method import Batch, Update
+from workbench.method import Batch
 from workbench.models import videos
 
 
@@ -51,27 +50,12 @@ def transferred(video: Tensor, tone: Tensor, length: Tensor, scope: str) -> Tens
         return lab_to_rgb(lab.transpose(1, 2)).transpose(1, 2).clamp(0, 1)
 
 
-class Reinhard(method.Method):
+class Reinhard(videos.Judged, method.Method):
     """predict: `color` (B, 3, T, H, W) in [0, 1], the recoloured video, and `mask` (B, 1, T, H, W) on it."""
 
     Config = Config
     data = "endoscopy"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.judge = videos.Judge(config)
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"judge": torch.optim.Adam(self.judge.parameters(), self.config.judge_lr)}
-
-    def updates(self, batch: Batch) -> Iterator[Update]:
-        draws = self.rand(len(batch["image"]), self.config.judge_frames)
-        if self.epoch <= self.config.judge_epochs:
-            yield "judge", self.judge.loss(batch["target"], batch["target_label"], batch["target_length"], draws), {}
-
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         color = transferred(batch["image"], batch["tone"], batch["length"], self.config.scope)
         return {"color": color, "mask": self.judge.mask(color)}
-
-    def score(self, batch: Batch, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
-        return videos.scores(batch, prediction, self.judge, self.config.classes)

@@ -4,7 +4,7 @@ A video is (B, C, T, H, W); frames handed to a generator are (B, n, C, H, W). `l
 frames are the clip's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +57,29 @@ class Judge(nn.Module):
         """Label maps (B, 1, T, H, W) int16 of a video, frame by frame."""
         found = [self(frame).argmax(1, keepdim=True) for frame in video.unbind(2)]
         return torch.stack(found, 2).to(torch.int16)
+
+
+class Judged:
+    """The part of a Method that learns nothing but its judge: at the target centre, unless `lessons` says otherwise."""
+
+    def __init__(self, config: Settings) -> None:
+        super().__init__(config)
+        self.judge = Judge(config)
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"judge": torch.optim.Adam(self.judge.parameters(), self.config.judge_lr)}
+
+    def lessons(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Videos, labels and lengths that the judge learns from."""
+        return batch["target"], batch["target_label"], batch["target_length"]
+
+    def updates(self, batch: dict[str, Tensor]) -> Iterator[tuple[str, Tensor, dict]]:
+        draws = self.rand(len(batch["image"]), self.config.judge_frames)
+        if self.epoch <= self.config.judge_epochs:
+            yield "judge", self.judge.loss(*self.lessons(batch), draws), {}
+
+    def score(self, batch: dict[str, Tensor], prediction: dict[str, Tensor]) -> dict[str, Tensor]:
+        return scores(batch, prediction, self.judge, self.config.classes)
 
 
 # ---------------------------------------------------------------- frames

@@ -82,7 +82,7 @@ def frame(height: int, width: int) -> dict[str, Any]:
     """Options of one picture: no axes, aspect kept, 260 pixels on the longer side."""
     scale = 260 / max(height, width)
     size = {"frame_width": round(width * scale), "frame_height": round(height * scale)}
-    return {"backend": "bokeh", "xaxis": None, "yaxis": None, "active_tools": ["wheel_zoom"], **size}
+    return {"backend": "bokeh", "xaxis": None, "yaxis": None, "active_tools": [], **size}
 
 
 def difference_map(target: np.ndarray, color: np.ndarray, title: str = "", limit: float = LIMIT) -> hv.Image:

@@ -13,7 +13,7 @@ from skimage.registration import optical_flow_ilk
 from workbench.data import Data, io
 from workbench.data.anatomy.folders import foreground_of
 from workbench.data.endoscopy.clips import CENTRES, SPLITS, Clip, Options, assembled
-from workbench.data.endoscopy.layouts import CAMVID, Found, Frame, Video, find, frames_of
+from workbench.data.endoscopy.layouts import CAMVID, MOVIES, Found, Frame, Video, find, frames_of
 from workbench.data.endoscopy.layouts import centre as videos_in
 from workbench.data.io.guard import guard
 from workbench.errors import InvalidImage, InvalidParameter, unknown
@@ -210,6 +210,9 @@ def films(source: Path) -> list[Video]:
         InvalidImage: none.
     """
     if source.is_file():
+        if source.suffix.lower() not in MOVIES:
+            expected, remedy = f"a video file ({', '.join(MOVIES)}) or a folder", "give the folder of the frames"
+            raise InvalidImage(source.name, expected, f"a file of the kind {source.suffix or 'none'}", remedy)
         return [Video(source.stem, movie=source)]
     if own := frames_of(source):
         return [Video(source.name, tuple(own))]
