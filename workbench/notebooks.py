@@ -253,7 +253,7 @@ def executed(point: Point, passed: Mapping[str, Any], stops: tuple[Path, ...], b
     try:
         papermill.execute_notebook(
             str(point.source), str(target), {**passed, **place}, engine_name=engine.NAME, kernel_name="python3",
-            progress_bar=bar, **given,
+            language="python", progress_bar=bar, **given,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         return f"{error.ename}: {' '.join(str(error.evalue).split())}"

@@ -21,7 +21,17 @@ import socket
 import sys
 
 LIBRARIES = {
-    "workbench": ("torch", "numpy", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.ndimage", "PIL.Image"),
+    # torch imports torch._dynamo when the first optimizer is made, which takes longer than a tiny training
+    "workbench": (
+        "torch",
+        "torch._dynamo",
+        "numpy",
+        "pandas",
+        "pyarrow.parquet",
+        "scipy.stats",
+        "scipy.ndimage",
+        "PIL.Image",
+    ),  # fmt: skip
     "holoviews": ("holoviews",),
     "kornia": ("kornia",),
     "numpy": ("numpy",),
