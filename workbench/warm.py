@@ -22,16 +22,7 @@ import sys
 
 LIBRARIES = {
     # torch imports torch._dynamo when the first optimizer is made, which takes longer than a tiny training
-    "workbench": (
-        "torch",
-        "torch._dynamo",
-        "numpy",
-        "pandas",
-        "pyarrow.parquet",
-        "scipy.stats",
-        "scipy.ndimage",
-        "PIL.Image",
-    ),  # fmt: skip
+    "workbench": ("torch._dynamo", "numpy", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.ndimage", "PIL.Image"),
     "holoviews": ("holoviews",),
     "kornia": ("kornia",),
     "numpy": ("numpy",),
