@@ -17,13 +17,12 @@ import json
 import os
 import re
 import time
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench import config, runs
+from workbench import config, reports, runs
 from workbench.errors import InvalidParameter, InvalidRun, WorkbenchError, unknown
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
@@ -263,7 +262,7 @@ def executed(point: Point, passed: Mapping[str, Any], stops: tuple[Path, ...], b
 
 
 def finished(point: Point, seconds: float) -> Outcome:
-    report(point.folder / "notebook.ipynb")
+    reports.write(point.folder / "notebook.ipynb")
     return Outcome("done", seconds, scores(point))
 
 
@@ -290,22 +289,6 @@ def run(name: str, asked: Mapping[str, Any], root: Path, passed: Mapping[str, An
 
 
 # ---------------------------------------------------------------- what a run leaves
-
-
-@functools.lru_cache(maxsize=1)
-def exporter():
-    import nbconvert
-
-    return nbconvert.HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
-
-
-def report(notebook: Path) -> None:
-    """report.html beside the notebook: its text, tables and pictures, without the code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of outputs that only a live notebook can show
-        body, _ = exporter().from_filename(str(notebook))
-    with runs.replacing(notebook.with_name("report.html"), "w") as file:
-        file.write(body)
 
 
 def tagged(notebook: Path, tag: str) -> str:
