@@ -14,7 +14,8 @@ from workbench.notebooks import Point
 
 BOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 CELLS = (
-    "import holoviews as hv\nimport ipywidgets\nimport numpy as np\nfrom workbench import dashboard, runs\ndashboard.inline()",
+    "import holoviews as hv\nimport ipywidgets\nimport numpy as np",
+    "from workbench import dashboard, runs\ndashboard.inline()",
     "hv.Curve([1, 3, 2], label='a curve') + hv.Image(np.eye(8), label='an image')",
     "ipywidgets.FloatSlider(description='the slider')",
     "dashboard.metrics(runs.find(folder))",
@@ -65,7 +66,7 @@ def test_pictures_are_drawn_and_nothing_is_asked_of_the_network(made):
 def test_a_kernel_of_the_warm_process_shows_what_any_kernel_shows(made):
     """What was imported before there was a notebook must not change how things are shown in one."""
     cells = nbformat.read(made / "notebook.ipynb", as_version=4).cells
-    kinds = [set(output.get("data", ())) for cell in cells[3:6] for output in cell.get("outputs", [])]
+    kinds = [set(output.get("data", ())) for cell in cells[4:7] for output in cell.get("outputs", [])]
     assert [kind for kind in kinds if "application/vnd.holoviews_exec.v0+json" in kind and "text/html" in kind]
     assert any("application/vnd.jupyter.widget-view+json" in kind for kind in kinds)
 
