@@ -244,17 +244,20 @@ def predict_images(
 
 
 @app.command(name="dashboard")
-def serve_dashboard(folder: Positional[Path | None] = None, port: int = 5006, show: bool = True) -> None:
+def serve_dashboard(
+    folder: Positional[Path | None] = None, port: int = 5006, show: bool = True, socket: Path | None = None
+) -> None:
     """Serve the dashboards over a folder of runs.
 
     Args:
         folder: Where the runs are; default $WORKBENCH_RUNS or ./runs.
         port: The port on this machine; 0 takes a free one.
         show: Open a browser.
+        socket: Listen on this Unix socket in place of a port, for a server that passes requests on.
     """
     from workbench import dashboard
 
-    dashboard.serve(folder or runs.root_folder(), port=port, show=show)
+    dashboard.serve(folder or runs.root_folder(), port=port, show=show, unix_socket=socket)
 
 
 @app.command(name="data")
