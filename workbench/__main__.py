@@ -86,7 +86,7 @@ def sweep_grid(
     """Run a notebook over a grid of parameters; what is finished is reused, what is half done resumes.
 
     Args:
-        name: A method, or the path of any notebook with a cell tagged `parameters`.
+        name: A method, the path of any notebook with a cell tagged `parameters`, or `all` for every notebook here.
         p: Values of a parameter: -p lr=1e-3,1e-4 -p seeds=1:4 (1, 2, 3); quote what holds a comma; may be repeated.
         grid: A YAML file with lines such as `lr: [1e-3, 1e-4]`; -p replaces its lines.
         preset: As of `workbench run`; for methods.
@@ -102,10 +102,10 @@ def sweep_grid(
     from workbench import notebooks, sweep
     from workbench.sweep import grid as grids
 
-    source = notebooks.find(name)
-    base, prepare = preparation(source, preset)
+    sources = notebooks.every() if name == "all" else {notebooks.title(found := notebooks.find(name)): found}
+    books = {title: sweep.Book(source, *preparation(source, preset)) for title, source in sources.items()}
     axes = (grids.from_file(grid) if grid else {}) | grids.from_words(p)
-    asked = sweep.Sweep(source, axes, (runs_folder or runs.root_folder()).absolute(), prepare, base)
+    asked = sweep.Sweep(books, axes, (runs_folder or runs.root_folder()).absolute())
     if jobs < 1:
         raise WorkbenchError("--jobs", "at least 1", str(jobs), "leave it out for 2")
     if trials or goal:
@@ -113,11 +113,11 @@ def sweep_grid(
 
         states = search.run(asked, trials, goal, jobs, on)
     elif dry_run:
-        grids.count(axes)
+        grids.count(asked.axes)
         print("\n".join(sweep.plan(asked)))
         return
     else:
-        grids.confirm(grids.count(axes), yes)
+        grids.confirm(grids.count(asked.axes), yes)
         states = sweep.run(asked, jobs, on, again)
     sys.exit(1 if states["failed"] else 0)
 

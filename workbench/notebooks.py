@@ -40,19 +40,29 @@ def find(name: str) -> Path:
     """The notebook of a method, notebooks/NN_name.ipynb, or any other by its path.
 
     Raises:
-        InvalidParameter: none of that name; InvalidRun: an installation without the notebooks.
+        InvalidParameter: none of that name, or an installation without the notebooks.
     """
     if name.endswith(".ipynb"):
         if Path(name).is_file():
             return Path(name).absolute()
         raise InvalidParameter(name, "a notebook", "nothing of that name", "give the path of a file that is there")
+    found = every()
+    if name not in found:
+        raise unknown("notebook", name, found)
+    return found[name]
+
+
+def every() -> dict[str, Path]:
+    """The notebooks of the repository by name, in the order of their numbers.
+
+    Raises:
+        InvalidParameter: an installation without the notebooks.
+    """
     found = {title(path): path for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))}
     if not found:
         remedy = "work in a clone of the repository, installed with `pip install -e .`"
         raise InvalidParameter(str(FOLDER), "the notebooks", "none", remedy)
-    if name not in found:
-        raise unknown("notebook", name, found)
-    return found[name]
+    return found
 
 
 def title(path: Path) -> str:
