@@ -131,7 +131,7 @@ def scatter(run: "Run", finding: str | None = None, look: Mapping[str, Any] = SQ
             layers.append(points.opts(**dots, **tell, line_width=0.5, backend="bokeh"))
     words = {"xlabel": first, "ylabel": second, "title": views.label(run) + (f" · {finding}" if finding else "")}
     legend = {"legend_position": "right", "legend_opts": {"border_line_alpha": 0, "spacing": 0, "padding": 4}}
-    return hv.Overlay(layers).opts(**{**look} | words | legend, fontsize=FONTS)
+    return hv.Overlay(layers).opts(**words | legend | {"fontsize": FONTS} | dict(look))
 
 
 def embedding(runs: Sequence["Run"], finding: str | None = None) -> hv.Layout:

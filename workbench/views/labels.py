@@ -41,12 +41,18 @@ def plainer(arm: str, count: int) -> str:
 
 
 def counted(runs: Iterable["Run"]) -> pd.DataFrame:
-    """The scores of many runs as of `compare.gather`, with `labels`, and arms of one kind under one name."""
-    tables = []
-    for run in runs:
-        count = number(run)
-        table = run.scores().assign(seed=run.seed, run=f"{run.name}/{run.id}", labels=count)
-        tables.append(table.assign(arm=plainer(run.arm, count)))
+    """The scores of many runs as of `compare.gather`, with `labels`, and arms of one kind under one name.
+
+    Left out are runs that are a stage of another one; of runs alike in arm, labels and seed the last one counts.
+    """
+    runs = list(runs)
+    stages = {run.config.get("before") for run in runs}
+    ends = [run for run in runs if run.id not in stages]
+    last = {(plainer(run.arm, number(run)), number(run), run.seed): run for run in ends}
+    tables = [
+        run.scores().assign(arm=arm, seed=seed, run=f"{run.name}/{run.id}", labels=count)
+        for (arm, count, seed), run in last.items()
+    ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["arm", "seed", "labels"])
 
 
@@ -124,7 +130,9 @@ def lines(
     limits = {"xlim": (counts[0] / edge, counts[-1] * edge)} if counts else {}
     words = {"xlabel": "Labelled training images", "ylabel": told, "xticks": [(n, f"{n:g}") for n in counts]}
     style = {"show_legend": not under, "legend_position": "top", "legend_cols": 4, "legend_opts": LEGEND}
-    return hv.Overlay(layers).opts(**{**look} | words | limits | style, logx=True, title="", fontsize=FONTS)
+    return hv.Overlay(layers).opts(
+        **words | limits | style | {"logx": True, "title": "", "fontsize": FONTS} | dict(look)
+    )
 
 
 def curve(

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 LEGIBLE = 12  # more classes than this leave no room for numbers in the cells
 OUTCOMES = ("not there,\nnot found", "not there,\nfound", "there,\nnot found", "there,\nfound")
-DIVERGING = "RdBu_r"
+DIVERGING, INK = "RdBu_r", "#1f2933"
+KEPT = ("correlation", "similarity")
 
 # ---------------------------------------------------------------- which classes are taken for which
 
@@ -59,50 +60,51 @@ def confusion(run: "Run", look: Mapping[str, Any] = SQUARE) -> hv.Overlay:
     columns = outcome.names if outcome.exclusive else OUTCOMES
     cells = [f"{share:.2f}\n{count}" if count else "" for share, count in zip(part.flat, found.flat)]
     dark = np.nan_to_num(part) > 0.55
-    drawn = grid(part, found, outcome.names, columns, cells, np.where(dark, "white", "#1f2933"), "share")
-    axes = ("Called", "True class") if outcome.exclusive else ("Truth and call", "Finding")
-    upright = not outcome.exclusive
     colour = {"cmap": "Blues", "clim": (0, 1), "clabel": "Share of the row" if outcome.exclusive else "Share"}
-    return framed(drawn, look, axes, outcome.names, columns, colour, views.label(run), upright)
+    drawn = grid({"share": part, "cases": found}, outcome.names, columns, cells, dark, colour)
+    axes = ("Called", "True class") if outcome.exclusive else ("Truth and call", "Finding")
+    return framed(drawn, axes, outcome.names, columns, views.label(run), look)
 
 
 def grid(
-    values: np.ndarray, numbers: np.ndarray | None, rows: Sequence[str], columns: Sequence[str], cells: Sequence[str],
-    tints: np.ndarray, what: str,
+    values: Mapping[str, np.ndarray], rows: Sequence[str], columns: Sequence[str], cells: Sequence[str],
+    dark: np.ndarray, colour: Mapping[str, Any],
 ) -> hv.Overlay:  # fmt: skip
-    """Values (R, C) as coloured cells, the first row at the top, with words in them where there is room."""
-    y, x = (axis.ravel() for axis in np.indices(values.shape))
-    table = {"x0": x - 0.5, "y0": y - 0.5, "x1": x + 0.5, "y1": y + 0.5, what: values.ravel()}
+    """Cells coloured by the first of some values (R, C), the first row at the top, all of them told under the pointer.
+
+    Args:
+        cells: words in the cells, left out where there is no room.
+        dark: (R, C), which cells are so dark that their words are white.
+    """
+    what, shape = next(iter(values)), dark.shape
+    y, x = (axis.ravel() for axis in np.indices(shape))
+    table = {"x0": x - 0.5, "y0": y - 0.5, "x1": x + 0.5, "y1": y + 0.5} | {k: v.ravel() for k, v in values.items()}
     table["row"] = np.array(rows, object)[y]
     table["column"] = np.array([name.replace("\n", " ") for name in columns], object)[x]
-    if numbers is not None:
-        table["cases"] = numbers.ravel()
-    told = [("row", "@row"), ("column", "@column"), (what, f"@{what}{{0.000}}")]
-    told += [("cases", "@cases")] if numbers is not None else []
-    boxes = hv.Rectangles(table, ["x0", "y0", "x1", "y1"], list(table)[4:])
-    look = {"color": what, "line_color": "white", "line_width": 1}
-    boxes = boxes.opts(tools=["hover"], hover_tooltips=told, **look, backend="bokeh")
-    crowd = max(values.shape[0], values.shape[1] if len(columns) > 4 else 0)
-    words = cells if crowd <= LEGIBLE else [""] * values.size
-    texts = {"x": x, "y": y, "text": np.array(words, object), "tint": np.ravel(tints).astype(object)}
+    told = [(name, f"@{name}{{0.000}}" if name == what else f"@{name}") for name in ("row", "column", *values)]
+    bar = {"colorbar": True, "colorbar_opts": {"width": 10, "padding": 4, "border_line_alpha": 0}, **colour}
+    boxes = hv.Rectangles(table, ["x0", "y0", "x1", "y1"], list(table)[4:]).opts(
+        color=what, line_color="white", line_width=1, tools=["hover"], hover_tooltips=told, backend="bokeh", **bar
+    )
+    crowd = max(shape)
+    words = np.array(cells if crowd <= LEGIBLE or shape[1] <= 4 else [""] * dark.size, object)
+    texts = {"x": x, "y": y, "text": words, "tint": np.where(dark, "white", INK).ravel().astype(object)}
     size = "8.5pt" if crowd <= 8 else "7pt"
     labels = hv.Labels(texts, ["x", "y"], ["text", "tint"])
     return boxes * labels.opts(text_color=hv.dim("tint"), text_font_size=size, backend="bokeh")
 
 
 def framed(
-    drawn: hv.Overlay, look: Mapping[str, Any], axes: Sequence[str], rows: Sequence[str], columns: Sequence[str],
-    colour: Mapping[str, Any], title: str, upright: bool = False,
+    drawn: hv.Overlay, axes: Sequence[str], rows: Sequence[str], columns: Sequence[str], title: str,
+    look: Mapping[str, Any],
 ) -> hv.Overlay:  # fmt: skip
-    """Cells with axes that name rows and columns, and a bar that tells their colours."""
-    bar = {"colorbar": True, "colorbar_opts": {"width": 10, "padding": 4, "border_line_alpha": 0}, **colour}
-    drawn = drawn.opts(hv.opts.Rectangles(**bar, backend="bokeh"))
-    ticks = {"xticks": [(i, shorter(name) if not upright else name) for i, name in enumerate(columns)]}
-    ticks["yticks"] = [(i, shorter(name)) for i, name in enumerate(rows)]
+    """Cells with axes that name rows and columns; names that do not fit side by side are slanted."""
+    level = columns is OUTCOMES or sum(map(len, columns)) <= 20
+    ticks = {"xticks": [(i, name if columns is OUTCOMES else shorter(name)) for i, name in enumerate(columns)]}
+    ticks |= {"yticks": [(i, shorter(name)) for i, name in enumerate(rows)], "xrotation": 0 if level else 50}
     limits = {"xlim": (-0.5, len(columns) - 0.5), "ylim": (-0.5, len(rows) - 0.5), "invert_yaxis": True}
-    turned = 0 if upright or sum(map(len, columns)) <= 20 else 50
-    words = {"xlabel": axes[0], "ylabel": axes[1], "title": title, "xrotation": turned}
-    return drawn.opts(**{**look, "show_grid": False} | ticks | limits | words, fontsize=FONTS)
+    words = {"xlabel": axes[0], "ylabel": axes[1], "title": title}
+    return drawn.opts(**words | ticks | limits | {"fontsize": FONTS, "show_grid": False} | dict(look))
 
 
 # ---------------------------------------------------------------- how alike classes are
@@ -110,12 +112,10 @@ def framed(
 
 def matrix(values: np.ndarray, names: Sequence[str], title: str, look: Mapping[str, Any] = SQUARE) -> hv.Overlay:
     """A matrix (K, K) between classes in [-1, 1], 0 in the middle of its colours."""
-    tints = np.where(np.abs(values) > 0.65, "white", "#1f2933")
-    drawn = grid(
-        values, None, names, names, [f"{round(v, 2) + 0:.2f}" for v in values.ravel().tolist()], tints, "correlation"
-    )
+    cells = [f"{round(v, 2) + 0:.2f}" for v in values.ravel().tolist()]  # + 0: no -0.00
     colour = {"cmap": DIVERGING, "clim": (-1, 1), "clabel": "Correlation"}
-    return framed(drawn, look, ("", ""), names, names, colour, title)
+    drawn = grid({"correlation": values}, names, names, cells, np.abs(values) > 0.65, colour)
+    return framed(drawn, ("", ""), names, names, title, look)
 
 
 def matrices(run: "Run") -> dict[str, np.ndarray]:
@@ -125,15 +125,12 @@ def matrices(run: "Run") -> dict[str, np.ndarray]:
         InvalidRun: a matrix is missing or not as large as there are classes.
     """
     names, _ = truth(run)
-    found = {key: np.array(run.samples.whole(key)) for key in ("correlation", *SIMILAR) if key in run.samples.wholes}
+    found = {key: np.array(run.samples.whole(key)) for key in KEPT if key in run.samples.wholes}
     for key, values in found.items():
         if values.shape != (len(names),) * 2:
             expected = f"{len(names)} x {len(names)} values"
             raise InvalidRun(run.samples.path / f"{key}.npy", expected, f"shape {values.shape}", views.REMEDY)
     return found
-
-
-SIMILAR = ("similarity",)
 
 
 def ranks(found: np.ndarray, known: np.ndarray) -> float:

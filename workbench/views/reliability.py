@@ -66,7 +66,7 @@ def diagram(
     words = {"xlabel": axes[0], "ylabel": axes[1], "title": title}
     limits = {"xlim": (0, 1), "ylim": (0, 1), "legend_position": "top", "legend_cols": 1, "legend_opts": COLUMN}
     grid_lines = {"show_grid": True, "gridstyle": FRAME["gridstyle"]}
-    return hv.Overlay(layers).opts(**{**look} | words | limits | grid_lines, fontsize=FONTS)
+    return hv.Overlay(layers).opts(**words | limits | grid_lines | {"fontsize": FONTS} | dict(look))
 
 
 def tallies(tables: Mapping[str, pd.DataFrame], axis: str, look: Mapping[str, Any] = SQUARE) -> hv.Overlay:
@@ -78,7 +78,7 @@ def tallies(tables: Mapping[str, pd.DataFrame], axis: str, look: Mapping[str, An
         layers.append(steps.opts(fill_color=tint, fill_alpha=0.25, line_color=tint, tools=["hover"], backend="bokeh"))
     words = {"xlabel": axis, "ylabel": "Cases", "xlim": (0, 1), "show_legend": False, "title": ""}
     size = {"frame_height": 90} if "frame_height" in look else {}
-    return hv.Overlay(layers).opts(**{**look} | size | words, fontsize=FONTS)
+    return hv.Overlay(layers).opts(**words | {"fontsize": FONTS} | dict(look) | size)
 
 
 def binnings(runs: Iterable["Run"], finding: str | None = None, bins: int = BINS) -> dict[str, pd.DataFrame]:
