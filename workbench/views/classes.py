@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 NAMED = 18  # letters of a name that an axis has room for
 SQUARE = {  # how a square picture looks by itself
     "backend": "bokeh",
-    "frame_width": 330,
-    "frame_height": 330,
+    "width": 440,
+    "height": 420,
     "default_tools": ["save"],
     "active_tools": [],
     "hooks": [plain],

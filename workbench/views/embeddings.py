@@ -126,11 +126,15 @@ def scatter(run: "Run", finding: str | None = None, look: Mapping[str, Any] = SQ
         table = {"x": found.points[own, 0], "y": found.points[own, 1], "case": cases[own], "class": names[own]}
         points = hv.Points(table, ["x", "y"], ["case", "class"], label=name)
         tell = {"tools": ["hover"], "hover_tooltips": [("", "@case"), ("", "@class")]}
-        dots = {"size": 6, "marker": marker, "color": tints[name], "alpha": 0.7, "line_color": "white"}
+        dots = {"size": 7, "marker": marker, "color": tints[name], "alpha": 0.7, "line_color": "white"}
         if len(own):
             layers.append(points.opts(**dots, **tell, line_width=0.5, backend="bokeh"))
     words = {"xlabel": first, "ylabel": second, "title": views.label(run) + (f" · {finding}" if finding else "")}
-    legend = {"legend_position": "right", "legend_opts": {"border_line_alpha": 0, "spacing": 0, "padding": 4}}
+    legend = {
+        "legend_position": "right",
+        "legend_opts": {"border_line_alpha": 0, "background_fill_alpha": 0, "spacing": 0, "padding": 4},
+    }
+    look = {**look, "width": look["width"] + 120} if "width" in look else look  # room for the legend
     return hv.Overlay(layers).opts(**words | legend | {"fontsize": FONTS} | dict(look))
 
 
@@ -302,6 +306,6 @@ def neighbourhood(run: "Run", case: tuple[str, str], k: int = K, finding: str | 
         raise InvalidRun(run.samples.path, "images", "none", "choose a run that kept images")
     parts = [colors.picture(picture(run, number), f"{case[0]} · {described(run)[number]}")]
     for row in found.itertuples(index=False):
-        parts.append(colors.picture(picture(run, row[0]), f"{row[3]:.2f} · {row[2]}"))
+        parts.append(colors.picture(picture(run, row[0]), f"{row[3]:.3f} · {row[2]}"))
     small = {"frame_width": 130, "frame_height": 130, "fontsize": {"title": "8pt"}, "toolbar": None}
     return hv.Layout([part.opts(**small, backend="bokeh") for part in parts]).cols(5).opts(shared_axes=False)

@@ -12,14 +12,14 @@ import pandas as pd
 from workbench import compare, views
 from workbench.errors import InvalidParameter, unknown
 from workbench.views.classes import FONTS
-from workbench.views.curves import FRAME, LEGEND, plain, ylabel
+from workbench.views.curves import FRAME, LEGEND, around_zero, plain, ylabel
 
 if TYPE_CHECKING:
     from workbench.runs import Run
 
 APART = 0.012  # of the width of the axis, between the points of two arms at one number of labels
 WIDE = {
-    "backend": "bokeh", "frame_width": 420, "frame_height": 280, "show_grid": True, "gridstyle": FRAME["gridstyle"],
+    "backend": "bokeh", "width": 520, "height": 360, "show_grid": True, "gridstyle": FRAME["gridstyle"],
     "default_tools": ["save"], "active_tools": [], "hooks": [plain],
 }  # fmt: skip
 
@@ -129,6 +129,8 @@ def lines(
     edge = np.exp(0.06 * reach)
     limits = {"xlim": (counts[0] / edge, counts[-1] * edge)} if counts else {}
     words = {"xlabel": "Labelled training images", "ylabel": told, "xticks": [(n, f"{n:g}") for n in counts]}
+    if under:
+        limits["ylim"] = around_zero(table.assign(**{end: table[end].fillna(table["mean"]) for end in ("low", "high")}))
     style = {"show_legend": not under, "legend_position": "top", "legend_cols": 4, "legend_opts": LEGEND}
     return hv.Overlay(layers).opts(
         **words | limits | style | {"logx": True, "title": "", "fontsize": FONTS} | dict(look)

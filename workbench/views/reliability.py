@@ -64,7 +64,13 @@ def diagram(
         dots = hv.Scatter(seen, "confidence", ["share", "cases"], label=told)
         layers.append(dots.opts(color=tint, size=6, tools=["hover"], backend="bokeh"))
     words = {"xlabel": axes[0], "ylabel": axes[1], "title": title}
-    limits = {"xlim": (0, 1), "ylim": (0, 1), "legend_position": "top", "legend_cols": 1, "legend_opts": COLUMN}
+    limits = {
+        "xlim": (-0.02, 1.02),
+        "ylim": (-0.03, 1.03),
+        "legend_position": "top",
+        "legend_cols": 1,
+        "legend_opts": COLUMN,
+    }
     grid_lines = {"show_grid": True, "gridstyle": FRAME["gridstyle"]}
     return hv.Overlay(layers).opts(**words | limits | grid_lines | {"fontsize": FONTS} | dict(look))
 
@@ -76,8 +82,15 @@ def tallies(tables: Mapping[str, pd.DataFrame], axis: str, look: Mapping[str, An
         edges = np.append(table["low"], table["high"].iloc[-1])
         steps = hv.Histogram((edges, table["cases"].to_numpy()), kdims="confidence", vdims="cases")
         layers.append(steps.opts(fill_color=tint, fill_alpha=0.25, line_color=tint, tools=["hover"], backend="bokeh"))
-    words = {"xlabel": axis, "ylabel": "Cases", "xlim": (0, 1), "show_legend": False, "title": ""}
-    size = {"frame_height": 90} if "frame_height" in look else {}
+    words = {
+        "xlabel": axis,
+        "ylabel": "Cases",
+        "xlim": (-0.02, 1.02),
+        "ylim": (0, None),
+        "show_legend": False,
+        "title": "",
+    }
+    size = {"height": 150} if "height" in look else {}
     return hv.Overlay(layers).opts(**words | {"fontsize": FONTS} | dict(look) | size)
 
 
