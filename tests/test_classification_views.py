@@ -368,7 +368,7 @@ def test_a_click_on_a_point_opens_its_case_on_both_sides(found):
         places = side.found.points[[*near["number"], 9]]
         assert side.map.rings.data["x"] == pytest.approx(places[:, 0])
         assert f"{near['same'].sum():.0f} of its 8" in side.told.object
-        assert side.strip.markup.count("data-case") == 9
+        assert side.strip.content["markup"].count("data-case") == 9
     second.strip.picked = int(near["number"][0])
     assert page.case == (near["case"][0], "")
 

@@ -50,6 +50,8 @@ NAMES = {
     "ece": "ECE",
     "nll": "NLL",
     "accuracy": "Accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
     "balanced_accuracy": "Balanced accuracy",
     "f1": "F1",
     "ap": "AP",

@@ -28,6 +28,7 @@ K = 8  # neighbours that are looked at
 ASKED = 2000  # cases at most whose neighbours are looked for to judge all: enough for the third decimal
 CROWD = 5000  # points at most that are drawn
 MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "hex", "star", "plus")
+SIZES = {"star": 11, "diamond": 10, "plus": 9, "circle": 7, "square": 6}  # pixels, so that all look as large
 GREY = "#8a94a0"
 FOUND = {"there": views.OKABE_ITO[1], "not there": views.OKABE_ITO[0], "unknown": GREY}
 
@@ -126,7 +127,13 @@ def scatter(run: "Run", finding: str | None = None, look: Mapping[str, Any] = SQ
         table = {"x": found.points[own, 0], "y": found.points[own, 1], "case": cases[own], "class": names[own]}
         points = hv.Points(table, ["x", "y"], ["case", "class"], label=name)
         tell = {"tools": ["hover"], "hover_tooltips": [("", "@case"), ("", "@class")]}
-        dots = {"size": 7, "marker": marker, "color": tints[name], "alpha": 0.7, "line_color": "white"}
+        dots = {
+            "size": SIZES.get(marker, 8),
+            "marker": marker,
+            "color": tints[name],
+            "alpha": 0.7,
+            "line_color": "white",
+        }
         if len(own):
             layers.append(points.opts(**dots, **tell, line_width=0.5, backend="bokeh"))
     words = {"xlabel": first, "ylabel": second, "title": views.label(run) + (f" · {finding}" if finding else "")}

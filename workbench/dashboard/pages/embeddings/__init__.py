@@ -80,7 +80,7 @@ class Side:
         case = self.board.case
         if case not in self.keys:
             self.map.mark(None, [])
-            self.told.object, self.strip.markup = "<b>This run was not tested on this case.</b>", ""
+            self.told.object, self.strip.content = "<b>This run was not tested on this case.</b>", {}
             return
         run, number = self.run.value, self.keys.index(case)
         found = vectors.neighbours(run, case, self.board.k.value, self.board.finding.value)
@@ -94,7 +94,7 @@ class Side:
         for other, words, cosine, like in zip(found["number"], found["class"], found["cosine"], same):
             known = None if np.isnan(like) else bool(like)
             row.append(Shown(int(other), vectors.picture(run, int(other)), words, [f"{cosine:.3f}"], known))
-        self.strip.markup = markup(row)
+        self.strip.content = {"markup": markup(row)}
 
     def card(self, title: str) -> pn.Column:
         return frame.card(title, self.map.pane, self.note, pn.Spacer(height=8), self.told, self.strip,

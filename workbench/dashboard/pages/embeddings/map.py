@@ -21,6 +21,7 @@ from bokeh.models import (
 
 from workbench.dashboard import frame
 from workbench.dashboard.scatter import AXIS
+from workbench.views.embeddings import SIZES
 
 HEIGHT = 330  # pixels
 CHOSEN, NEAR = "#000000", "#52606d"
@@ -35,7 +36,7 @@ class Map:
 
     def __init__(self, chosen: Callable[[int], None]) -> None:
         self.chosen = chosen
-        empty = {"x": [], "y": [], "number": [], "case": [], "name": [], "color": [], "marker": []}
+        empty = {"x": [], "y": [], "number": [], "case": [], "name": [], "color": [], "marker": [], "size": []}
         self.source = ColumnDataSource(empty)
         self.rings = ColumnDataSource({"x": [], "y": [], "size": [], "color": [], "width": []})
         self.x, self.y = LinearAxis(**AXIS), LinearAxis(**AXIS)
@@ -51,7 +52,9 @@ class Map:
         for dimension, (axis, side) in enumerate(((self.x, "below"), (self.y, "left"))):
             made.add_layout(axis, side)
             made.add_layout(Grid(dimension=dimension, axis=axis, grid_line_color="#e9ecf0"))
-        dot = Scatter(size=7, marker="marker", fill_color="color", fill_alpha=0.7, line_color="white", line_width=0.5)
+        dot = Scatter(
+            size="size", marker="marker", fill_color="color", fill_alpha=0.7, line_color="white", line_width=0.5
+        )
         ring = Scatter(size="size", fill_color=None, line_color="color", line_width="width")
         points = GlyphRenderer(data_source=self.source, glyph=dot, selection_glyph=dot, nonselection_glyph=dot)
         made.renderers = [points, GlyphRenderer(data_source=self.rings, glyph=ring)]
@@ -81,7 +84,8 @@ class Map:
         self.points = points
         columns = {"x": points[kept, 0], "y": points[kept, 1], "number": kept, "case": [cases[i] for i in kept]}
         columns |= {"name": [names[i] for i in kept], "color": [looks[i][0] for i in kept]}
-        self.source.data = columns | {"marker": [looks[i][1] for i in kept]}
+        columns |= {"marker": [looks[i][1] for i in kept], "size": [SIZES.get(looks[i][1], 8) for i in kept]}
+        self.source.data = columns
         for axis, words, ends, column in zip((self.x, self.y), axes, (self.plot.x_range, self.plot.y_range), (0, 1)):
             axis.axis_label = words
             low, high = float(points[:, column].min()), float(points[:, column].max())

@@ -33,7 +33,7 @@ class Shown:
 class Strip(ReactiveHTML):
     """The row; `picked` is the number of the case whose picture was clicked last."""
 
-    markup = param.String()
+    content = param.Dict(default={}, doc="Its markup under the name `markup`.")
     picked = param.Integer(-1)
 
     _template = '<div id="strip" class="strip"></div>'
@@ -43,9 +43,9 @@ class Strip(ReactiveHTML):
             const one = event.target.closest('[data-case]')
             if (one) data.picked = Number(one.dataset.case)
           })
-          self.markup()
+          self.content()
         """,
-        "markup": "strip.innerHTML = data.markup",
+        "content": "strip.innerHTML = data.content.markup || ''",
     }
     _stylesheets = [
         f"""
