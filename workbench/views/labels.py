@@ -133,7 +133,7 @@ def lines(
         limits["ylim"] = around_zero(table.assign(**{end: table[end].fillna(table["mean"]) for end in ("low", "high")}))
     style = {"show_legend": not under, "legend_position": "top", "legend_cols": 4, "legend_opts": LEGEND}
     return hv.Overlay(layers).opts(
-        **words | limits | style | {"logx": True, "title": "", "fontsize": FONTS} | dict(look)
+        **words | limits | style | {"logx": True, "show_title": False, "fontsize": FONTS} | dict(look)
     )
 
 

@@ -17,7 +17,7 @@ from workbench.views.curves import FRAME, LEGEND
 if TYPE_CHECKING:
     from workbench.runs import Run
 
-COLUMN = LEGEND | {"spacing": 0}
+INSIDE = LEGEND | {"spacing": 0, "background_fill_alpha": 0.7}
 BINS = 15  # of equal width, those of the metric `ece`
 
 
@@ -67,9 +67,8 @@ def diagram(
     limits = {
         "xlim": (-0.02, 1.02),
         "ylim": (-0.03, 1.03),
-        "legend_position": "top",
-        "legend_cols": 1,
-        "legend_opts": COLUMN,
+        "legend_position": "top_left",
+        "legend_opts": INSIDE,
     }
     grid_lines = {"show_grid": True, "gridstyle": FRAME["gridstyle"]}
     return hv.Overlay(layers).opts(**words | limits | grid_lines | {"fontsize": FONTS} | dict(look))

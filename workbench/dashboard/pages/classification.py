@@ -121,7 +121,10 @@ def table(names: Sequence[str], runs: Sequence[Run]) -> str:
     means = [views.scores(run).mean() for run in runs]
     metrics = [name for name in means[0].index if all(name in each and np.isfinite(each[name]) for each in means)]
     rows = [
-        [f"{letter}: {views.label(run)}", *(f"{mean[name]:.{curves.digits(name)}f}" for name in metrics)]
+        [
+            f"{letter}: {views.label(run)}" if len(runs) > 1 else views.label(run),
+            *(f"{mean[name]:.{curves.digits(name)}f}" for name in metrics),
+        ]
         for letter, run, mean in zip(names, runs, means)
     ]
     best = {

@@ -15,24 +15,25 @@ from workbench.views import classes, curves, report
 from workbench.views import labels as label_curves
 
 FIRST = ("auc", "accuracy")
+ALONE = "<p>No other arm has a run with a seed and a number of labels that the reference arm has too.</p>"
 LIVE = curves.FRAME | {"min_height": 260}
 
 
-def unlike(runs: list[Run]) -> bool:
-    """Whether runs on the same classes learnt from unlike numbers of labels."""
+def several(runs: list[Run]) -> list[Run]:
+    """The runs beside which there are others on the same classes that learnt from another number of labels."""
     found: dict[str, set[int]] = {}
     for run in runs:
         found.setdefault(classed(run), set()).add(label_curves.number(run))
-    return any(len(counts) > 1 for counts in found.values())
+    return [run for run in runs if len(found[classed(run)]) > 1]
 
 
 @page(
-    "Label curves", needs={}, order=16, also=classes.read, kind=classes.judges, among=unlike,
+    "Label curves", needs={}, order=16, also=classes.read, kind=classes.judges, among=lambda runs: bool(several(runs)),
     example="workbench fit deepcolor -p labelled=64",
 )  # fmt: skip
 def labels(runs: list[Run]) -> pn.viewable.Viewable:
     """Metrics against the number of labels that runs learnt from; runs with other classes are chosen apart."""
-    return apart(runs, lambda alike: Curves(alike).view(), classed)
+    return apart(several(runs) or runs, lambda alike: Curves(alike).view(), classed)
 
 
 class Curves:
@@ -47,6 +48,7 @@ class Curves:
         frame.offer(self.metric, {views.title(name): name for name in known}, preferred)
         frame.offer(self.reference, {name: name for name in self.colors}, list(self.colors)[-1])
         self.curve, self.gain = frame.plot(330), frame.plot(330)
+        self.alone = frame.html("", margin=(0, 12), **frame.STRETCH)
         self.table = frame.html("", margin=(4, 12, 12, 12), **frame.STRETCH)
         self.save = pn.widgets.FileDownload(
             callback=self.export, filename="labels.html", label="Export", width=90, margin=0, stylesheets=[frame.STYLE]
@@ -62,6 +64,7 @@ class Curves:
             self.curve.object = label_curves.curve(self.scores, metric, self.colors, self.length, LIVE)
             drawn = (self.scores, metric, reference, self.colors, self.length, LIVE)
             self.gain.object = label_curves.gain(*drawn) if len(found) else None
+            self.alone.object = "" if len(found) else ALONE
             self.table.object = told(label_curves.means(self.scores, metric), found, reference, metric)
 
     def export(self) -> io.BytesIO:
@@ -76,7 +79,7 @@ class Curves:
             pn.Row(*words, pn.Spacer(width=14), self.save, margin=(0, 0, 10, 0)),
             frame.columns(
                 frame.card("Mean over the test cases, 95 % intervals over seeds", self.curve),
-                frame.card("Gain over the reference arm, paired over seeds and cases", self.gain),
+                frame.card("Gain over the reference arm, paired over seeds and cases", self.alone, self.gain),
             ),
             frame.card("Numbers", self.table),
             css_classes=["workbench-page"], margin=(14, 20), **frame.STRETCH,
