@@ -110,7 +110,8 @@ class Task:
 
     def request(self) -> dict[str, Any]:
         """What the run's id is a hash of: everything that changes its result, and nothing else."""
-        budget = {k: v for k, v in dataclasses.asdict(self.budget).items() if k not in fit.ASIDE}
+        asked = dataclasses.asdict(self.budget).items()
+        budget = {k: v for k, v in asked if k not in fit.ASIDE and (v or k not in fit.OPTIONAL)}
         group = data.module(self.kind).Options
         chosen = group(**config.split({**self.options, **self.arm.data}, group)[0])
         options = {k: v for k, v in dataclasses.asdict(chosen).items() if not k.startswith("root")}  # may hold names
