@@ -69,7 +69,7 @@ class Config(method.Config):
 
 
 TINY = {
-    "source": "materials", "size": 48, "train": 512, "labelled": 32, "valid": 100, "test": 400, "epochs": 60,
+    "source": "materials", "size": 48, "train": 512, "labelled": 32, "valid": 200, "test": 400, "epochs": 60,
     "batch": 16, "valid_every": 5, "best": "auc",
 }  # fmt: skip
 DEMO = TINY | {"labelled": 128, "epochs": 30}
