@@ -332,6 +332,7 @@ def test_stages_follow_from_the_settings():
         first,
         natural,
     ]
+    assert [one.name for one in (task().before, task().before.before)] == ["pixelshuffle_stage1", "natural"]
     assert chain(task(**ABLATIONS["scratch"])) == [
         ("scratch_stage", "nothing", "materials-a", (*taken, "head.")),
         ("scratch", "nothing", "materials-a", ()),
