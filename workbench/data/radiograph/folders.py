@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from workbench.data import Data, io
 from workbench.data.asoct.halves import resized
@@ -132,6 +134,16 @@ def fill(
     if not made:
         raise InvalidImage(f"the images for {name}", "one that can be read", ": ".join(refused[0]), "mend the files")
     return made
+
+
+def unseen(path: Path, size: int) -> tuple[Tensor, tuple[int, int]]:
+    """One radiograph of which nothing is known, (1, size, size) in [0, 1], scaled as in training; its own sides.
+
+    Raises:
+        InvalidImage: one that cannot be read.
+    """
+    image = io.read_image(path, color=False)
+    return torch.from_numpy(resized(image, size))[None].float() / 255, image.shape
 
 
 def hashed(text: str) -> str:
