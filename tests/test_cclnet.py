@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchmetrics.functional.classification as reference
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from workbench import claims, fit, method, metrics, predict, study
 from workbench.baselines import colorforest
 from workbench.compare import NOT_METRICS, better
-from workbench.data.lesion import SIMILARITY
+from workbench.data.lesion import CLASSES, SIMILARITY, unseen
 from workbench.errors import InvalidParameter
 from workbench.fit import Budget
 from workbench.methods import cclnet
@@ -466,7 +467,7 @@ def test_study_keeps_what_pages_need(ran):
     assert run.samples.wholes == ["correlation", "similarity"]
     assert np.allclose(run.samples.whole("similarity"), SIMILARITY)
     assert np.allclose(run.samples.whole("correlation"), predict.load(run).correlation, atol=1e-6)
-    assert run.samples.array("logits").shape == (16, 8) and run.samples.array("feature").shape == (16, 16)
+    assert run.samples.array("probability").shape == (16, 8) and run.samples.array("feature").shape == (16, 16)
     assert run.samples.index["labels"]["slate-jagged"] == [7]
     assert {"label", "called", "confidence", "case", "group"} <= set(run.samples.cases[0])
     with pytest.raises(ValueError, match="one of correlation, similarity"):
@@ -517,3 +518,56 @@ def test_weights_of_a_file_are_read_once_and_those_of_another_architecture_refus
         assert torch.equal(model.classifier.head.weight, before["classifier.head.weight"])
     with pytest.raises(InvalidParameter, match="weights of this architecture"):
         small_method("cclnet", backbone="depthwise", weights=str(tmp_path / "small.safetensors")).begin()
+
+
+# ---------------------------------------------------------------- files of one's own
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder `in` of images in colour, grey and 16 bits, a damaged one, and a mask that is not to be classified."""
+    folder, rng = tmp_path / "in", np.random.default_rng(3)
+    for name in ("left/one.png", "right/one.png", "two.jpg", "masks/two.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3)).astype(np.uint8)).save(folder / name)
+    Image.fromarray(rng.integers(0, 65536, (50, 33)).astype(np.uint16)).save(folder / "grey.png")
+    (folder / "broken.png").write_bytes((folder / "left" / "one.png").read_bytes()[:90])
+    return folder
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_images_of_a_folder_become_a_table_of_probabilities(ran, number, photographs, tmp_path, capsys):
+    run = ran.runs[number]
+    (path,) = predict.apply(run, photographs, tmp_path / "out")
+    table = pd.read_csv(path)
+    assert path.name == "probabilities.csv" and list(table.columns) == ["image", "class", *CLASSES]
+    assert table["image"].tolist() == ["grey", "left_one", "right_one", "two"]
+    likely = table[list(CLASSES)].to_numpy()
+    np.testing.assert_allclose(likely.sum(1), 1, atol=1e-5)
+    assert table["class"].tolist() == [CLASSES[n] for n in likely.argmax(1)]
+    files = [photographs / name for name in ("grey.png", "left/one.png", "right/one.png", "two.jpg")]
+    batch = {"image": torch.stack([unseen(file, 32) for file in files])}
+    with torch.inference_mode():
+        expected = predict.load(run).predict(batch)["logits"].softmax(1)
+    np.testing.assert_allclose(likely, expected, atol=1e-5)
+    assert capsys.readouterr().out.count("set aside: broken.png: expected") == 1
+    with pytest.raises(InvalidParameter, match="overwrite"):
+        predict.apply(run, photographs, tmp_path / "out")
+
+
+def test_one_image_alone_is_seen_as_the_data_show_it(ran, tmp_path):
+    image = small_data("lesion").test.__getitems__([0])["image"][0]
+    pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(tmp_path / "lesion.png")
+    assert torch.equal(unseen(tmp_path / "lesion.png", 32), image)
+    (path,) = predict.apply(ran.runs[0], tmp_path / "lesion.png", tmp_path / "out")
+    assert pd.read_csv(path)["image"].tolist() == ["lesion"]
+
+
+@pytest.mark.parametrize("name", ["cclnet", "hardlabels", "lsr", "colorforest"])
+def test_predictions_hold_what_diagrams_need(name):
+    model = small_method(name).eval()
+    with torch.inference_mode():
+        found = model.predict(batch_of(5))
+    assert found["probability"].shape == found["logits"].shape == (5, 8) and len(found["feature"]) == 5
+    assert torch.allclose(found["probability"], found["logits"].softmax(1), atol=1e-6)

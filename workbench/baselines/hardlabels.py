@@ -18,8 +18,8 @@ from workbench.models.backbones import Backbone, load_weights
 from workbench.models.classifier import (
     DRAWS,
     Classifier,
+    answer,
     correlation,
-    cut,
     matrices,
     once,
     pooled,
@@ -53,7 +53,7 @@ ABLATIONS = {"depthwise": {"backbone": "depthwise"}}
 
 
 class HardLabels(method.Method):
-    """predict: `logits` (B, K); `feature` (B, D), the pooled features that the classifier sees."""
+    """predict: `logits` and `probability` (B, K); `feature` (B, D), the pooled features that the classifier sees."""
 
     Config = Config
     data = "lesion"
@@ -76,8 +76,7 @@ class HardLabels(method.Method):
         yield "net", F.cross_entropy(logits, label), {}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        feature, logits = self.classifier(cut(batch["image"], self.config.crop))
-        return {"logits": logits, "feature": feature}
+        return answer(self.classifier, batch["image"], self.config.crop)
 
     def score(self, batch: Batch, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
         return scores(batch, prediction)

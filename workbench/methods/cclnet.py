@@ -31,8 +31,8 @@ from workbench.models.backbones import Backbone, load_weights
 from workbench.models.classifier import (
     DRAWS,
     Classifier,
+    answer,
     correlation,
-    cut,
     matrices,
     off_diagonal,
     once,
@@ -164,8 +164,9 @@ def divergence(target: Tensor, logits: Tensor) -> Tensor:
 
 
 class CclNet(method.Method):
-    """predict: `logits` (B, K); `feature` (B, D), the pooled features that the classifier sees. The block has no part
-    in it. What correlates with what is in the weights: `block.embeddings` (K, n), see `correlation`."""
+    """predict: `logits` and `probability` (B, K); `feature` (B, D), the pooled features that the classifier sees. The
+    block has no part in it. What correlates with what is in its weights: `block.embeddings` (K, n), see `correlation`.
+    """
 
     Config = Config
     data = "lesion"
@@ -197,8 +198,7 @@ class CclNet(method.Method):
         yield "net", sum(terms.values()), logs | {"spread": off_diagonal(found.detach()).std(correction=0)}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        feature, logits = self.classifier(cut(batch["image"], self.config.crop))
-        return {"logits": logits, "feature": feature}
+        return answer(self.classifier, batch["image"], self.config.crop)
 
     def score(self, batch: Batch, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
         return scores(batch, prediction)
