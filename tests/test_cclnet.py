@@ -147,7 +147,15 @@ def test_nothing_flows_from_the_soft_labels_into_the_block():
     assert all(p.grad is not None for p in model.classifier.parameters())
 
 
-def test_geometric_loss_alone_ends_in_uniform_smoothing():
+@given(seeds, st.integers(2, 9), st.integers(3, 40))
+def test_geometric_loss_is_the_length_of_the_sum_of_directions(seed, count, components):
+    vectors = random(seed, count, components)
+    directions = F.normalize(vectors - vectors.mean(1, keepdim=True), dim=1)
+    mean = (float(directions.sum(0).square().sum()) - count) / (count * (count - 1))
+    assert float(apartness(correlation(vectors))) == pytest.approx((1 + mean) / 2, abs=1e-5)
+
+
+def test_geometric_loss_alone_parts_classes_on_average_and_leaves_their_spread():
     vectors = torch.nn.Parameter(random(4, 8, 16))
     optimizer = torch.optim.Adam([vectors], 0.05)
     before = structure(correlation(vectors.detach()), SIMILARITY)["spread"]
@@ -156,10 +164,14 @@ def test_geometric_loss_alone_ends_in_uniform_smoothing():
         apartness(correlation(vectors)).backward()
         optimizer.step()
     after = correlation(vectors.detach())
-    assert torch.allclose(off_diagonal(after).mean(), torch.tensor(-1 / 7), atol=1e-3)
-    assert apartness(after) < apartness(correlation(random(4, 8, 16)))
-    assert float(after.mean()) == pytest.approx(0, abs=1e-3), "the centred directions cancel"
-    assert before > 0.1
+    assert float(off_diagonal(after).mean()) == pytest.approx(-1 / 7, abs=1e-3)
+    assert structure(after, SIMILARITY)["spread"] > 0.8 * before > 0.1, "it ends in no uniform smoothing by itself"
+
+
+def test_pairs_of_opposite_directions_are_as_good_for_the_geometric_loss_as_equal_angles():
+    paired = correlation(torch.cat([simplex(4), simplex(4)]))  # R = 1 inside four pairs, -1/3 across
+    assert float(apartness(paired)) == pytest.approx(float(apartness(correlation(simplex(8)))), abs=1e-6)
+    assert structure(paired, ())["spread"] > 0.4
 
 
 # ---------------------------------------------------------------- shuffled control
@@ -221,6 +233,19 @@ def test_detached_features_keep_metric_learning_from_the_backbone(detach):
     logged(model, 1)
     hook.remove()
     assert seen["feature"].requires_grad is not detach
+
+
+def test_soft_labels_follow_the_embeddings_from_step_to_step():
+    model = small_method("cclnet", warmup=0)
+    before = soft_labels(model.correlation, 0.25, 1.0)
+    for _ in range(3):
+        fit.step(model, model.optimizers(), [batch_of()], 0, Budget(precision="float32"), bf16=False)
+    target = soft_labels(model.correlation, 0.25, 1.0)
+    assert not torch.allclose(before, target, atol=1e-4)
+    logs = logged(model, 1)[1]
+    _, logits = model.classifier(varied(batch_of()["image"], model.rand(8, DRAWS), 0, model.config.jitter))
+    mixed = soft_labels(model.correlation, model.config.tau, model.config.mix)
+    assert float(logs["kl"]) == pytest.approx(float(divergence(mixed[batch_of()["class"]], logits)), rel=0.2)
 
 
 def test_spread_is_logged_as_it_is():

@@ -11,9 +11,11 @@ training end to end. Inferred: all formulas and their weights, the block's size,
 centred embeddings, mixing and temperature of the soft labels, warm-up, augmentation, optimizer. The learning rate falls
 as a cosine, where the card infers a drop on plateaus.
 
-Where L_CC weighs too much all classes end equally far apart and the soft labels are those of label smoothing: `spread`,
-the deviation of R beside its diagonal, is logged and falls to 0 then. Embeddings that begin as long as they are to
-become (`long_start`) hardly leave their random directions in a short training: they must begin short.
+Where all classes are equally far apart, `spread`, the deviation of R beside its diagonal, is 0 and the soft labels are
+those of label smoothing; it is logged. L_CC alone does not lead there: it is (1 + mean of R) / 2 and sees how long the
+sum of the directions is, nothing else, so any directions that cancel are as good for it as equal angles. Weighing too
+much it drowns what the metric learning has to say. Embeddings that begin as long as they are to become (`long_start`)
+hardly leave their random directions in a short training: they must begin short.
 """
 
 from collections.abc import Iterator
