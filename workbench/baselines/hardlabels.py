@@ -43,7 +43,7 @@ class Config(method.Config):
     similarity: tuple | list = ()  # known similarity of the classes, row by row, from the data; only scores read it
 
 
-TINY = {"train": 600, "valid": 200, "test": 400, "epochs": 12, "batch": 32, "schedule": "cosine"}
+TINY = {"train": 600, "valid": 200, "test": 400, "epochs": 30, "batch": 32, "schedule": "cosine"}
 DEMO = TINY
 PAPER = {
     "backbone": "resnet50", "crop": 224, "lr": 1e-4, "size": 256, "train": 7010, "valid": 1002, "test": 2003,
