@@ -229,7 +229,7 @@ def predict_images(
     settings: Pairs = (),
     overwrite: bool = False,
 ) -> None:
-    """Apply a trained run to images of your own: colours and masks as PNG, tables of spurs, alerts on traces as SWC.
+    """Apply a trained run to images of your own: colours and masks as PNG, tables of spurs or classes, alerts as SWC.
 
     Args:
         run: A run: its path, name/id, or the first digits of its id.
