@@ -19,11 +19,7 @@ from tqdm.auto import tqdm
 
 from workbench import data, device, method, runs
 from workbench.config import Config, split
-<<<<<<< HEAD
-from workbench.data import asoct, brain, endoscopy, io, neuron, radiograph
-=======
-from workbench.data import asoct, brain, endoscopy, io, lesion, neuron
->>>>>>> 3dc4bd1cf261c014cee50953324652ab959afff3
+from workbench.data import asoct, brain, endoscopy, io, lesion, neuron, radiograph
 from workbench.data.anatomy import fitted
 from workbench.data.io.kind import stem
 from workbench.errors import InvalidImage, InvalidParameter
@@ -70,13 +66,9 @@ def apply(
     The method sees the images as it was trained to. Colours and masks become PNG files of the same names, half scans
     of an eye the two tables of the AGE challenge, traces in `traces/` beside stacks in `images/` SWC files with their
     alerts, each with a table; T2 volumes their synthetic modalities and the tumour as NIfTI files; videos a folder each
-<<<<<<< HEAD
     of translated frames and of masks; radiographs one table with the probability of each finding, and the colours that
-    a method learnt to see them in. `settings` replace options of the run's data, such as the spacing of stacks.
-=======
-    of translated frames and of masks; images of lesions one table with the probability of each class. `settings`
-    replace options of the run's data, such as the spacing of stacks.
->>>>>>> 3dc4bd1cf261c014cee50953324652ab959afff3
+    a method learnt to see them in; images of lesions one table with the probability of each class. `settings` replace
+    options of the run's data, such as the spacing of stacks.
 
     Raises:
         InvalidRun, InvalidImage: as they say; InvalidParameter: results are there already, an unknown setting, or the
@@ -372,9 +364,5 @@ def enlarged(model: method.Method, grey: np.ndarray, size: int) -> np.ndarray:
 KINDS = {  # what is made, by the kind of data
     "anatomy": functools.partial(pictures, colorized), "fundus": functools.partial(pictures, segmented),
     "organs": functools.partial(pictures, segmented), "asoct": tables, "neuron": alerts, "brain": modalities,
-<<<<<<< HEAD
-    "endoscopy": translations, "radiograph": findings,
-=======
-    "endoscopy": translations, "lesion": probabilities,
->>>>>>> 3dc4bd1cf261c014cee50953324652ab959afff3
+    "endoscopy": translations, "radiograph": findings, "lesion": probabilities,
 }  # fmt: skip
