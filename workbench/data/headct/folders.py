@@ -224,5 +224,3 @@ def check(root: str | Path, options: Options = DEFAULT) -> Iterator[str]:
         yield f"set aside: {name}: {reason}"
     count = sum(map(len, reading.splits.values()))
     yield f"{count} volumes can be used, {len(reading.aside)} are set aside"
-
-
