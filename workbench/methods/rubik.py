@@ -64,7 +64,7 @@ class Config(method.Config):
     gamma: Weight = 1.0  # of L_M, the masks, where alpha and beta are 1 too (third-party code)
     base: Count = 8  # channels of the encoder's first level (card: tiny preset); paper scale inferred
     depth: Count = 3  # levels of the encoder (card: tiny preset)
-    convs: Count = 2  # convolutions of a level (inferred)
+    convs: Count = 1  # convolutions of a level (inferred)
     cube_width: Count = 32  # of a cube's own layer (card: tiny preset); 64 in third-party code
     head_width: Count = 128  # of the heads' hidden layers (card: tiny preset); 1024 in third-party code
     order_layers: Count = 1  # hidden layers of the order head (card: tiny preset); 2 in third-party code
@@ -335,7 +335,7 @@ class Rubik(method.Method):
             return {"logits": self.pose_logits(self.posed(batch)[0])}
         if c.stage == "pretext":
             found = self.guessed(self.played(batch))
-            rows = [found["turn"]] * ("turn" in found) + [found["mask"][:, None]] * ("mask" in found)
+            rows = [found[name].unflatten(-1, (1, CUBES)).flatten(1, -2) for name in ("turn", "mask") if name in found]
             given = {"logits": found["order"]} if "order" in found else {}
             return given | ({"score": torch.cat(rows, 1).sigmoid()} if rows else {})
         logits, feature = self.told(batch["image"])
