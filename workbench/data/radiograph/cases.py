@@ -149,10 +149,10 @@ def training(pictures: Sequence[Picture], options: Options) -> list[Picture]:
 def assembled(
     name: str, splits: Mapping[str, Sequence[Picture]], labels: Sequence[str], options: Options, **rest: Any
 ) -> Data:
-    """The data set of these images; its spec names the findings and counts the channels of an image."""
+    """The data set of these images; its spec names the findings and counts training images and channels."""
     made = {split: cases(training(own, options) if split == "train" else own) for split, own in splits.items()}
     channels = made["train"].tensors["image"].shape[1]
-    spec = {"size": options.size, "channels": channels, "labels": ",".join(labels)}
+    spec = {"size": options.size, "channels": channels, "labels": ",".join(labels), "images": len(made["train"])}
     named = {name: (column,) for column, name in enumerate(labels)}
     return Data(name, **made, spec=spec, shown=SHOWN, labels=named, truth="label", **rest)
 
