@@ -74,7 +74,7 @@ class Pretraining(Encoder):
     pre_lr: Positive = 0.03  # SGD's rate, divided by ten after 1/2, 2/3 and 5/6 of all steps (code)
     pre_momentum: Fraction = 0.9  # SGD's (code)
     pre_decay: Weight = 1e-4  # SGD's weight decay (code)
-    pre_epochs: Count = 6  # epochs; MoCo, with half the student passes, has twice as many (card: tiny); paper 120 (code)
+    pre_epochs: Count = 6  # epochs; MoCo, with half the passes, has twice as many (card: tiny); paper 120 (code)
     pre_batch: Count = 32  # images a step (card: tiny); paper scale 128 (code)
 
 
