@@ -161,12 +161,8 @@ def average_gradients(targets: list[Tensor]) -> None:
 
 def set_rates(optimizers: dict[str, Optimizer], budget: Budget, part: float) -> None:
     """Every rate as the schedule has it when `part` of the training, in [0, 1), is done."""
-    factor = {
-        "constant": 1.0,
-        "linear": min(1.0, 2 - 2 * part),
-        "cosine": (1 + np.cos(np.pi * part)) / 2,
-        "steps": 0.1 ** sum(part >= edge for edge in STEPS),
-    }[budget.schedule]
+    linear, cosine, steps = min(1.0, 2 - 2 * part), (1 + np.cos(np.pi * part)) / 2, 0.1 ** sum(part >= s for s in STEPS)
+    factor = {"constant": 1.0, "linear": linear, "cosine": cosine, "steps": steps}[budget.schedule]
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
