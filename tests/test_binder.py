@@ -14,6 +14,7 @@ from pathlib import Path
 
 import browsers
 import dashboard_runs
+import nbformat
 import pytest
 
 from workbench import dashboard
@@ -34,6 +35,31 @@ def checkout(tmp_path_factory) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     return folder
+
+
+def test_badges_open_what_they_stand_on(checkout, tmp_path):
+    """In README.md and in every notebook; another address takes the place of the one that is there."""
+    for name in ("README.md", "notebooks", "binder"):
+        copy = shutil.copytree if (checkout / name).is_dir() else shutil.copy2
+        copy(checkout / name, tmp_path / name)
+    command = [sys.executable, tmp_path / "binder" / "badges.py"]
+    for repository in ("someone/fork", "else.where/an-other_1"):
+        subprocess.run([*command, repository], check=True)
+        opened = f"https://mybinder.org/v2/gh/{repository}/HEAD?urlpath=lab/tree/notebooks/"
+        assert (tmp_path / "README.md").read_text().count(f"({opened}00_start.ipynb)") == 1
+        for path in (tmp_path / "notebooks").glob("*.ipynb"):
+            before, after = nbformat.read(checkout / "notebooks" / path.name, 4), nbformat.read(path, 4)
+            first = after.cells[0].source
+            assert first.count("mybinder.org/badge") == 1 and f"({opened}{path.name})" in first
+            assert first.startswith(before.cells[0].source.split("\n")[0]) and after.cells[1:] == before.cells[1:]
+    refused = subprocess.run([*command, "https://example.org/x"], capture_output=True, text=True)
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1 and "OWNER/REPOSITORY" in refused.stderr
+
+
+def test_every_badge_is_there(checkout):
+    assert "mybinder.org/badge_logo.svg" in (checkout / "README.md").read_text()
+    for path in (checkout / "notebooks").glob("*.ipynb"):
+        assert f"lab/tree/notebooks/{path.name})" in nbformat.read(path, 4).cells[0].source, path.name
 
 
 @pytest.fixture(scope="module")

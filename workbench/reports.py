@@ -19,6 +19,7 @@ TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js_mathjax %}{% endblock %}
 """
 STYLES = r"https://cdn\.holoviz\.org/panel/[^/\"]+/dist/([\w./-]+\.css)(?:\?[\w=.]*)?"
+BADGE = r"\[!\[[^\]]*\]\(https://mybinder\.org[^)]*\)\]\([^)]*\)"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 STILL = (
     "<p style='color: #616e7c; font-size: 12px; margin: 2px 0 12px'>As it was when the notebook ended. Pictures can be "
@@ -77,7 +78,7 @@ def exporter() -> Any:
         def markdown2html(self, context: Any, source: str) -> str:
             attachments = context.get("cell", {}).get("attachments", {})
             renderer = Renderer(escape=False, attachments=attachments, exclude_anchor_links=True)
-            return MarkdownWithMath(renderer=renderer).render(source)
+            return MarkdownWithMath(renderer=renderer).render(re.sub(BADGE, "", source))
 
     hidden = {"exclude_input": True, "exclude_input_prompt": True, "exclude_output_prompt": True}
     return Exporter(raw_template=TEMPLATE, **hidden)
