@@ -45,6 +45,7 @@ class Sweep:
     axes: grid.Axes
     root: Path
     rows: dict[str, Row] = field(default_factory=dict)
+    goal: str = ""  # the score that a search is for
     total: int = 0
     stopping: bool = False
 
@@ -97,7 +98,7 @@ class Sweep:
         rows = list(self.rows.values())
         states = Counter(row.outcome.state for row in rows)
         table.write(self.folder, f"{self.name}: {len(rows)} runs", list(self.axes), rows)
-        print(f"\n{table.show(list(self.axes), rows)}\n\n{table.summary(states, time.monotonic() - start)}")
+        print(f"\n{table.show(list(self.axes), rows, self.goal)}\n\n{table.summary(states, time.monotonic() - start)}")
         print(f"table:   {self.folder / 'sweep.csv'}\nreports: {self.folder / 'index.html'}")
         return states
 

@@ -60,6 +60,7 @@ class Search:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.sweep, self.metric, self.trials, self.states = sweep, metric, trials, optuna.trial.TrialState
+        sweep.goal = metric
         self.study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(sweep.folder / "optuna.log"))),
             study_name=f"{sweep.name} {'max' if larger else 'min'}:{metric}",

@@ -67,9 +67,9 @@ def page(folder: Path, title: str, heads: Sequence[str], rows: Sequence[tuple[Ro
     )
 
 
-def show(names: Sequence[str], rows: Sequence[Row]) -> str:
-    """The table as text; the longest sweeps are cut."""
-    scores = scores_of(rows)[:SCORES]
+def show(names: Sequence[str], rows: Sequence[Row], goal: str = "") -> str:
+    """The table as text, with the score that is the goal, if one is, before the others; the longest sweeps are cut."""
+    scores = sorted(scores_of(rows), key=lambda name: name != goal)[:SCORES]
     lines = [[*names, "state", "seconds", *scores]]
     lines += [[shown(cell) for cell in row.cells(names, scores)[:-1]] for row in rows[:LONGEST]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
