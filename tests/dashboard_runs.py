@@ -491,7 +491,7 @@ def write_classes(
     ways = np.eye(6)[: len(CLASSES)]
     feature = 4 + skill * ways[number] + own.normal(0, 0.7, (cases, 6))
     arrays = {"image": np.stack([filmed(n, 2, size)[0][0] for n in number]), "feature": feature.astype(np.float16)}
-    logits = skill * ((there if findings else ways[number]) - 0.5) + own.normal(0, 0.6, (cases, count))
+    logits = skill * ((there if findings else ways[number, :count]) - 0.5) + own.normal(0, 0.6, (cases, count))
     rows = [{"case": f"c{n:04d}", "group": f"g{group[n]:03d}"} for n in range(cases)]
     scores = pd.DataFrame(rows)
     if findings:

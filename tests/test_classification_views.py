@@ -67,7 +67,7 @@ def cells(drawn):
 
 
 def test_a_training_keeps_truth_names_and_vectors_of_all_cases(tmp_path):
-    options = {"size": 32, "train": 40, "labelled": 12, "valid": 10, "test": 18, "labels": "nodule"}
+    options = {"size": 32, "train": 20, "labelled": 12, "valid": 6, "test": 18, "labels": "nodule"}
     task = study.Task("gradhist", study.Arm("gradhist", {}, {"epochs": 1}), "radiograph", options, 0, tmp_path)
     run, _ = study.train(task)
     index = run.samples.index
@@ -269,7 +269,7 @@ def test_purity_against_chance(tmp_path):
     assert embeddings.purity(run, 2) == pytest.approx((1.0, 2 / 5))
     paired = written(tmp_path, "class", groups=[0, 0, 1, 2, 2, 3], **{"class": np.array([0, 0, 0, 1, 1, 1], "f4")},
                      feature=feature)  # fmt: skip
-    assert embeddings.purity(paired, 1) == pytest.approx((1.0, (4 * 1 / 4 + 2 * 2 / 5) / 6))
+    assert embeddings.purity(paired, 1) == pytest.approx((1.0, (4 * 1 + 2 * 2) / (4 * 4 + 2 * 5)))
 
 
 def test_a_volume_is_shown_by_its_middle(tmp_path):

@@ -117,7 +117,7 @@ class Comparison:
 
 
 def table(names: Sequence[str], runs: Sequence[Run]) -> str:
-    """The metrics that the runs share, a row a run, the best in bold."""
+    """The metrics that the runs share, a row a run, the best in bold where more or less is better."""
     means = [views.scores(run).mean() for run in runs]
     metrics = [name for name in means[0].index if all(name in each and np.isfinite(each[name]) for each in means)]
     rows = [
@@ -130,5 +130,6 @@ def table(names: Sequence[str], runs: Sequence[Run]) -> str:
     best = {
         column: int(np.argmax([mean[name] * compare.better(name) for mean in means]))
         for column, name in enumerate(metrics, 1)
+        if views.title(name) != name  # of others it is not known which way is better
     }
     return frame.grid(["Run", *map(views.short, metrics)], rows, best if len(runs) > 1 else None)
