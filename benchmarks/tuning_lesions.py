@@ -1,8 +1,8 @@
 """What is tuned, alike for CCL-Net and its rivals, at the tiny budget: the rate, and the weights that an arm has.
 
 Every setting is trained on the phantom's training images with two seeds that no reported comparison uses, and judged on
-validation phantoms by macro F1; negative log likelihood and calibration error stand beside it. The rate comes first, for
-every arm, then what an arm has beside it, one setting at a time. No test image is looked at.
+validation phantoms by macro F1; negative log likelihood and calibration error stand beside it. The rate comes
+first, for every arm, then what an arm has beside it, one setting at a time. No test image is looked at.
 
     python benchmarks/tuning_lesions.py [--jobs 2] [--epochs 30] [--arms cclnet lsr]
 """
