@@ -34,7 +34,7 @@ from workbench.progress import Progress, Watch
 class Budget(Config):
     epochs: Count = 15  # passes over the training images
     batch: Count = 4  # items a step, over all processes and accumulation
-    schedule: Literal["constant", "linear", "cosine"] = "constant"  # of every rate; linear falls in the second half
+    schedule: Literal["constant", "linear", "cosine", "steps"] = "constant"  # of rates; linear falls in the second half
     clip: Weight = 0.0  # largest gradient norm; 0 is no clipping
     accumulate: Count = 1  # parts that a batch is worked through in, to save memory
     ema: Fraction = 0.0  # decay of the averaged weights that are evaluated in place of the last; 0 is off
@@ -50,6 +50,7 @@ class Budget(Config):
     save_every: Weight = 30.0  # seconds between checkpoints; 0 is after every step
 
 
+STEPS = (1 / 2, 2 / 3, 5 / 6)  # parts of the training after which the schedule of that name divides rates by ten
 ASIDE = ("device", "workers", "save_every")  # settings that do not change a result and so not a run's id
 OPTIONAL = ("best", "patience")  # and those that are part of it only where they are used
 
@@ -160,9 +161,8 @@ def average_gradients(targets: list[Tensor]) -> None:
 
 def set_rates(optimizers: dict[str, Optimizer], budget: Budget, part: float) -> None:
     """Every rate as the schedule has it when `part` of the training, in [0, 1), is done."""
-    factor = {"constant": 1.0, "linear": min(1.0, 2 - 2 * part), "cosine": (1 + np.cos(np.pi * part)) / 2}[
-        budget.schedule
-    ]
+    linear, cosine, steps = min(1.0, 2 - 2 * part), (1 + np.cos(np.pi * part)) / 2, 0.1 ** sum(part >= s for s in STEPS)
+    factor = {"constant": 1.0, "linear": linear, "cosine": cosine, "steps": steps}[budget.schedule]
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor

@@ -1,4 +1,4 @@
-"""A trained method applied to files of one's own: colours, masks, modalities, videos, tables of spurs, alerts."""
+"""A trained method applied to files of one's own: colours, masks, modalities, videos, tables, alerts."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from workbench import data, device, method, runs
 from workbench.config import Config, split
-from workbench.data import asoct, brain, endoscopy, io, neuron, radiograph
+from workbench.data import asoct, brain, endoscopy, io, lesion, neuron, radiograph
 from workbench.data.anatomy import fitted
 from workbench.data.io.kind import stem
 from workbench.errors import InvalidImage, InvalidParameter
@@ -67,7 +67,8 @@ def apply(
     of an eye the two tables of the AGE challenge, traces in `traces/` beside stacks in `images/` SWC files with their
     alerts, each with a table; T2 volumes their synthetic modalities and the tumour as NIfTI files; videos a folder each
     of translated frames and of masks; radiographs one table with the probability of each finding, and the colours that
-    a method learnt to see them in. `settings` replace options of the run's data, such as the spacing of stacks.
+    a method learnt to see them in; images of lesions one table with the probability of each class. `settings` replace
+    options of the run's data, such as the spacing of stacks.
 
     Raises:
         InvalidRun, InvalidImage: as they say; InvalidParameter: results are there already, an unknown setting, or the
@@ -164,6 +165,26 @@ def modalities(
 
     made, aside = io.read_many(tqdm(files, desc="predict", unit="volume", disable=None), synthesised)
     return [path for written in made for path in written], aside
+
+
+@torch.inference_mode()
+def probabilities(
+    model: method.Method, options: Config, source: Path, target: Path, overwrite: bool
+) -> tuple[list[Path], Aside]:
+    """The likeliest class of every image and the probability of each, as one table, a row an image."""
+    path, classes = target / "probabilities.csv", model.config.classes.split(",")
+    names = result_names(lesion.photographs(source), source if source.is_dir() else source.parent)
+    prepare(target, [path.name], overwrite)
+
+    def judged(file: Path) -> list[str | float]:
+        image = lesion.unseen(file, options.size)[None]
+        likely = asked(model, {"image": image}, "probability")[0].tolist()
+        return [names[file], classes[likely.index(max(likely))], *likely]
+
+    rows, aside = io.read_many(tqdm(names, desc="predict", unit="image", disable=None), judged)
+    table = pd.DataFrame(rows, columns=["image", "class", *classes])
+    runs.save(path, lambda file: table.to_csv(file, index=False, float_format="%.6f", lineterminator="\n"))
+    return [path], aside
 
 
 @torch.inference_mode()
@@ -343,5 +364,5 @@ def enlarged(model: method.Method, grey: np.ndarray, size: int) -> np.ndarray:
 KINDS = {  # what is made, by the kind of data
     "anatomy": functools.partial(pictures, colorized), "fundus": functools.partial(pictures, segmented),
     "organs": functools.partial(pictures, segmented), "asoct": tables, "neuron": alerts, "brain": modalities,
-    "endoscopy": translations, "radiograph": findings,
+    "endoscopy": translations, "radiograph": findings, "lesion": probabilities,
 }  # fmt: skip
