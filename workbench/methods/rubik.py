@@ -312,7 +312,7 @@ class Rubik(method.Method):
     def told(self, volume: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the task, and the last features, of volumes (B, C, X, Y, Z) in [0, 1]."""
         features = self.encoder(cubes.normalised(volume))
-        pooled = features[-1].flatten(2).mean(2)
+        pooled = features[-1].flatten(2).amax(2)
         logits = self.head(pooled) if self.config.task == "classification" else self.decoder(features)
         return logits.float(), pooled.float()
 
