@@ -98,7 +98,7 @@ def test_parts_know_no_method_and_no_loop(path):
     ("name", "allowed"),
     [
         ("errors", set()), ("config", {"errors"}), ("runs", {"errors"}), ("compare", {"errors"}), ("provenance", set()),
-        ("method", {"config", "errors"}), ("fit", {"method", "config", "device", "errors", "progress", "runs"}),
+        ("method", {"config", "errors"}), ("fit", {"best", "method", "config", "device", "errors", "progress", "runs"}),
         ("device", {"errors"}), ("progress", {"method"}),
         ("evaluate", {"data", "fit", "method"}),
     ],

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchmetrics.functional.classification as reference
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from workbench import claims, fit, method, metrics, predict, study
 from workbench.baselines import colorforest
 from workbench.compare import NOT_METRICS, better
-from workbench.data.lesion import SIMILARITY
+from workbench.data.lesion import CLASSES, SIMILARITY, unseen
 from workbench.errors import InvalidParameter
 from workbench.fit import Budget
 from workbench.methods import cclnet
@@ -146,7 +147,15 @@ def test_nothing_flows_from_the_soft_labels_into_the_block():
     assert all(p.grad is not None for p in model.classifier.parameters())
 
 
-def test_geometric_loss_alone_ends_in_uniform_smoothing():
+@given(seeds, st.integers(2, 9), st.integers(3, 40))
+def test_geometric_loss_is_the_length_of_the_sum_of_directions(seed, count, components):
+    vectors = random(seed, count, components)
+    directions = F.normalize(vectors - vectors.mean(1, keepdim=True), dim=1)
+    mean = (float(directions.sum(0).square().sum()) - count) / (count * (count - 1))
+    assert float(apartness(correlation(vectors))) == pytest.approx((1 + mean) / 2, abs=1e-5)
+
+
+def test_geometric_loss_alone_parts_classes_on_average_and_leaves_their_spread():
     vectors = torch.nn.Parameter(random(4, 8, 16))
     optimizer = torch.optim.Adam([vectors], 0.05)
     before = structure(correlation(vectors.detach()), SIMILARITY)["spread"]
@@ -155,10 +164,14 @@ def test_geometric_loss_alone_ends_in_uniform_smoothing():
         apartness(correlation(vectors)).backward()
         optimizer.step()
     after = correlation(vectors.detach())
-    assert torch.allclose(off_diagonal(after).mean(), torch.tensor(-1 / 7), atol=1e-3)
-    assert apartness(after) < apartness(correlation(random(4, 8, 16)))
-    assert float(after.mean()) == pytest.approx(0, abs=1e-3), "the centred directions cancel"
-    assert before > 0.1
+    assert float(off_diagonal(after).mean()) == pytest.approx(-1 / 7, abs=1e-3)
+    assert structure(after, SIMILARITY)["spread"] > 0.8 * before > 0.1, "it ends in no uniform smoothing by itself"
+
+
+def test_pairs_of_opposite_directions_are_as_good_for_the_geometric_loss_as_equal_angles():
+    paired = correlation(torch.cat([simplex(4), simplex(4)]))  # R = 1 inside four pairs, -1/3 across
+    assert float(apartness(paired)) == pytest.approx(float(apartness(correlation(simplex(8)))), abs=1e-6)
+    assert structure(paired, ())["spread"] > 0.4
 
 
 # ---------------------------------------------------------------- shuffled control
@@ -220,6 +233,22 @@ def test_detached_features_keep_metric_learning_from_the_backbone(detach):
     logged(model, 1)
     hook.remove()
     assert seen["feature"].requires_grad is not detach
+
+
+def test_soft_labels_follow_the_embeddings_from_step_to_step():
+    model = small_method("cclnet", warmup=0)
+    before = soft_labels(model.correlation, 0.25, 1.0)
+    for _ in range(3):
+        fit.step(model, model.optimizers(), [batch_of()], 0, Budget(precision="float32"), bf16=False)
+    target = soft_labels(model.correlation, 0.25, 1.0)
+    assert not torch.allclose(before, target, atol=1e-4)
+    model.stream = method.Stream(5)
+    logs = logged(model, 1)[1]
+    model.stream = method.Stream(5)
+    _, logits = model.classifier(varied(batch_of()["image"], model.rand(8, DRAWS), 0, model.config.jitter))
+    mixed = soft_labels(model.correlation, model.config.tau, model.config.mix)
+    expected = float(divergence(mixed[batch_of()["class"]], logits).detach())
+    assert float(logs["kl"]) == pytest.approx(model.config.kl_weight * expected, rel=1e-5)
 
 
 def test_spread_is_logged_as_it_is():
@@ -466,7 +495,7 @@ def test_study_keeps_what_pages_need(ran):
     assert run.samples.wholes == ["correlation", "similarity"]
     assert np.allclose(run.samples.whole("similarity"), SIMILARITY)
     assert np.allclose(run.samples.whole("correlation"), predict.load(run).correlation, atol=1e-6)
-    assert run.samples.array("logits").shape == (16, 8) and run.samples.array("feature").shape == (16, 16)
+    assert run.samples.array("probability").shape == (16, 8) and run.samples.array("feature").shape == (16, 16)
     assert run.samples.index["labels"]["slate-jagged"] == [7]
     assert {"label", "called", "confidence", "case", "group"} <= set(run.samples.cases[0])
     with pytest.raises(ValueError, match="one of correlation, similarity"):
@@ -517,3 +546,56 @@ def test_weights_of_a_file_are_read_once_and_those_of_another_architecture_refus
         assert torch.equal(model.classifier.head.weight, before["classifier.head.weight"])
     with pytest.raises(InvalidParameter, match="weights of this architecture"):
         small_method("cclnet", backbone="depthwise", weights=str(tmp_path / "small.safetensors")).begin()
+
+
+# ---------------------------------------------------------------- files of one's own
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder `in` of images in colour, grey and 16 bits, a damaged one, and a mask that is not to be classified."""
+    folder, rng = tmp_path / "in", np.random.default_rng(3)
+    for name in ("left/one.png", "right/one.png", "two.jpg", "masks/two.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3)).astype(np.uint8)).save(folder / name)
+    Image.fromarray(rng.integers(0, 65536, (50, 33)).astype(np.uint16)).save(folder / "grey.png")
+    (folder / "broken.png").write_bytes((folder / "left" / "one.png").read_bytes()[:90])
+    return folder
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_images_of_a_folder_become_a_table_of_probabilities(ran, number, photographs, tmp_path, capsys):
+    run = ran.runs[number]
+    (path,) = predict.apply(run, photographs, tmp_path / "out")
+    table = pd.read_csv(path)
+    assert path.name == "probabilities.csv" and list(table.columns) == ["image", "class", *CLASSES]
+    assert table["image"].tolist() == ["grey", "left_one", "right_one", "two"]
+    likely = table[list(CLASSES)].to_numpy()
+    np.testing.assert_allclose(likely.sum(1), 1, atol=1e-5)
+    assert table["class"].tolist() == [CLASSES[n] for n in likely.argmax(1)]
+    files = [photographs / name for name in ("grey.png", "left/one.png", "right/one.png", "two.jpg")]
+    batch = {"image": torch.stack([unseen(file, 32) for file in files])}
+    with torch.inference_mode():
+        expected = predict.load(run).predict(batch)["logits"].softmax(1)
+    np.testing.assert_allclose(likely, expected, atol=1e-5)
+    assert capsys.readouterr().out.count("set aside: broken.png: expected") == 1
+    with pytest.raises(InvalidParameter, match="overwrite"):
+        predict.apply(run, photographs, tmp_path / "out")
+
+
+def test_one_image_alone_is_seen_as_the_data_show_it(ran, tmp_path):
+    image = small_data("lesion").test.__getitems__([0])["image"][0]
+    pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(tmp_path / "lesion.png")
+    assert torch.equal(unseen(tmp_path / "lesion.png", 32), image)
+    (path,) = predict.apply(ran.runs[0], tmp_path / "lesion.png", tmp_path / "out")
+    assert pd.read_csv(path)["image"].tolist() == ["lesion"]
+
+
+@pytest.mark.parametrize("name", ["cclnet", "hardlabels", "lsr", "colorforest"])
+def test_predictions_hold_what_diagrams_need(name):
+    model = small_method(name).eval()
+    with torch.inference_mode():
+        found = model.predict(batch_of(5))
+    assert found["probability"].shape == found["logits"].shape == (5, 8) and len(found["feature"]) == 5
+    assert torch.allclose(found["probability"], found["logits"].softmax(1), atol=1e-6)

@@ -52,7 +52,7 @@ def table(frame: pd.DataFrame) -> dict[str, str]:
         ("<Model object at 0x7f3a5c2b1d90>", "<Model object at 0x55d0c0ffee00>"),
         ("took 12.3 s", "took 950 ms"),
         ("took 1min 12s", "took 59.1 s"),
-        ("written to /tmp/a1b2/weights.bin", "written to /home/x/runs/3/weights.bin"),
+        ("written to /tmp/a1b2/weights.bin", "written to /mnt/x/runs/3/weights.bin"),
         ("2026-01-02 03:04:05 ready", "2027-11-12T13:14:15.6Z ready"),
         ("Mon Jan  5 12:00:00 2026: ready", "Tue Feb 10 09:08:07 2026: ready"),
         ("1f0e8c1a-1234-4abc-9def-0123456789ab", "aaaaaaaa-1234-4abc-9def-0123456789ab"),

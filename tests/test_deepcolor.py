@@ -11,13 +11,14 @@ from torch import nn
 
 from workbench import data, fit, method, study
 from workbench.baselines.gradhist import GradHist, grey_shares, histograms
+from workbench.data.radiograph import policies
 from workbench.errors import InvalidParameter
 from workbench.fit import Budget
 from workbench.methods.deepcolor import ABLATIONS, LEARNING, PAPER, Config, DeepColor, colorizer, jet, trunk
 from workbench.models.findings import both_parts, known_bce, pooled, scores
 from workbench.study import Arm, Study, Task, arms_of
 
-MODULES = ("pixelshuffle", "deconv", "resize", "coloru", "affine")
+MODULES = ("pixelshuffle", "deconv", "resize", "coloru", "de2co", "affine")
 
 
 def paper(name: str) -> nn.Module:
@@ -53,6 +54,20 @@ def state(model: method.Method) -> dict[str, torch.Tensor]:
 def test_modules_have_the_published_numbers_of_weights(name, count):
     assert weights(paper(name)) == count
     assert weights(paper("affine")) == 6 and weights(paper("jet")) == weights(paper("repeat")) == 0
+    assert weights(paper("de2co")) == 596_611 - 3 * 8 * 8, "deconv without the upsampling that learns"
+
+
+def test_ancestor_halves_with_a_padding_of_3_and_enlarges_by_fixed_bilinear_weights():
+    """224 -> 112 -> 56; each pixel of a ramp is where linear interpolation between the centres has it."""
+    net = paper("de2co")
+    assert net[0][0].padding == (3, 3) and sum(isinstance(part, nn.Conv2d) for part in net[0].modules()) == 17
+    with torch.inference_mode():
+        assert net[0][0](torch.zeros(1, 1, 224, 224)).shape[-1] == 112
+    assert not list(net[2].parameters()) and set(net[2].state_dict()) == {"weight"}
+    ramp = torch.arange(6.0).expand(1, 3, 6, 6)
+    expected = (torch.arange(24.0) - 1.5) / 4
+    torch.testing.assert_close(net[2](ramp)[0, 1, 12, 2:-2], expected[2:-2])
+    torch.testing.assert_close(net[2](torch.ones(1, 3, 6, 6))[..., 2:-2, 2:-2], torch.ones(1, 3, 20, 20))
 
 
 def test_sides_of_the_trunk_are_224_111_56_224():
@@ -159,7 +174,7 @@ def test_exactly_the_parts_that_learn_change(freeze):
     assert bool(model.optimizers()) == (freeze != "all")
 
 
-@pytest.mark.parametrize("name", ("pixelshuffle", "deconv", "coloru", "affine"))
+@pytest.mark.parametrize("name", ("pixelshuffle", "deconv", "coloru", "de2co", "affine"))
 def test_first_stage_leaves_the_backbone_and_its_batch_statistics(name):
     model = small_method("deepcolor", **ABLATIONS["stage1"] | {"colorizer": name})
     before = state(model)
@@ -317,6 +332,13 @@ def test_stages_follow_from_the_settings():
         first,
         natural,
     ]
+    assert [one.name for one in (task().before, task().before.before)] == ["pixelshuffle_stage1", "natural"]
+    assert chain(task(**ABLATIONS["scratch"])) == [
+        ("scratch_stage", "nothing", "materials-a", (*taken, "head.")),
+        ("scratch", "nothing", "materials-a", ()),
+    ]
+    assert task(**ABLATIONS["scratch"]).before.budget == task(**ABLATIONS["scratch"]).budget, "as long as two stages"
+    assert task(first_epochs=7).before.budget.epochs == 7 and task().before.budget.epochs == QUICK["epochs"]
     assert chain(task(start="scratch", freeze="backbone")) == [("scratch", "backbone", "materials-a", ())]
     assert chain(task(**ABLATIONS["stage1"], weights="x.pt")) == [("natural", "backbone", "materials-a", ())]
     assert chain(task(colorizer="jet"))[0][3] == ("backbone.", "head."), "a fixed map has no weights"
@@ -324,17 +346,26 @@ def test_stages_follow_from_the_settings():
 
 def test_arms_share_their_stages():
     """One run on natural images for all; the first stage of an arm is the arm that stops there."""
-    arms = arms_of("deepcolor", ("ablations",), change={**SMALL, "first_epochs": 1})
+    arms = arms_of("deepcolor", ("ablations",), change=SMALL)
     one = Study(arms, options=OPTIONS, budget=QUICK)
     tasks = {t.name: t for t in one.tasks()}
     assert tasks["deepcolor"].before.id == tasks["stage1"].id == tasks["transfer"].before.id
     assert tasks["greyscale"].before.id == tasks["greyscale_probe"].id
-    bottoms = {chain_end(t).id for t in tasks.values() if t.config.start != "scratch"}
-    assert len(bottoms) == 1
-    assert tasks["scratch"].before is None and tasks["scratch"].budget.epochs == 120
+    bottoms = {chain_end(t).id for name, t in tasks.items() if name not in ("scratch", "random_frozen")}
+    assert len(bottoms) == 1 and chain_end(tasks["deepcolor"]).data.name == "natural"
     assert tasks["transfer"].data.name == "materials-b"
-    more = Study(arms, options=OPTIONS | {"labelled": 20}, budget=QUICK).tasks()[0]
-    assert chain_end(more).id in bottoms, "whatever the number of labels"
+
+
+@pytest.mark.parametrize("labelled", [16, 20, 24])
+def test_natural_stage_is_shared_by_all_numbers_of_labels_and_their_budgets(labelled):
+    """16, 64 and 256 labels a class need other numbers of epochs for as many steps, and other looks at validation."""
+    arms = arms_of("deepcolor", ("greyscale",), change=SMALL)
+    few = Study(arms, options=OPTIONS, budget=QUICK)
+    budget = QUICK | {"epochs": labelled, "valid_every": 3, "best": "auc", "patience": 2}
+    more = Study(arms, options=OPTIONS | {"labelled": labelled}, budget=budget)
+    assert {chain_end(t).id for t in few.tasks()} == {chain_end(t).id for t in more.tasks()}
+    assert {t.id for t in few.tasks()}.isdisjoint({t.id for t in more.tasks()})
+    assert chain_end(more.tasks()[0]).budget.best == "" and more.tasks()[0].before.budget.best == "auc"
 
 
 def chain_end(one: Task) -> Task:
@@ -400,6 +431,15 @@ def test_every_ablation_changes_the_network_its_training_or_its_data():
     named = {claim.arm for claim in module.CLAIMS} | {claim.other for claim in module.CLAIMS}
     assert named <= {None, *ABLATIONS, *module.FLOORS}
     assert len([claim for claim in module.CLAIMS if claim.kind == "must"]) == 4
+
+
+def test_paper_scale_asks_for_a_file_of_weights_and_downloads_nothing():
+    settings, budget, options = study.settings("deepcolor", PAPER)
+    assert budget["best"] == "auc" and budget["patience"]
+    assert policies(options["uncertain"]) == {"": "zeros", "Atelectasis": "ones", "Edema": "ones"}
+    model = DeepColor(Config(**settings, start="natural"))
+    with pytest.raises(InvalidParameter, match=r"weights: expected a file, found none at densenet121\.safetensors"):
+        model.begin()
 
 
 def test_paper_scale_builds():

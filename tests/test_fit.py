@@ -257,3 +257,63 @@ def test_penalised_critics_are_not_compiled(monkeypatch):
     model = small_method("smcgan")
     fit.Loop(model, small_data("anatomy").train, Budget(**{**vars(FLOAT32), "compile": True}), 0, None)
     assert compiled == [model.generator]
+
+
+# ---------------------------------------------------------------- the best weights
+
+
+class Bowl(Line):
+    """Validation values 0.5, 0, -0.5, -1, ... fall; `far` is their distance from -0.5: lowest after three steps."""
+
+    def score(self, batch, prediction):
+        value = prediction["score"].flatten()
+        return {"value": value, "far": (value + 0.5).abs(), "never": value * torch.nan}
+
+
+EACH = Budget(epochs=6, batch=4, precision="float32", valid_every=1)  # a step an epoch: 0.5, 0, -0.5, -1, -1.5, -2
+
+
+def after(**change) -> float:
+    return fit.fit(Bowl(), Ones(), Budget(**{**vars(EACH), **change}), valid=Ones()).weight.item()
+
+
+def test_best_weights_on_the_validation_images_are_kept():
+    assert after() == pytest.approx(-2.0), "the last"
+    assert after(best="value") == pytest.approx(0.5) and after(best="-value") == pytest.approx(-2.0)
+    assert after(best="-far") == pytest.approx(-0.5)
+    assert after(best="-far", valid_every=2) == pytest.approx(0.0), "of 0, -1 and -2; the first of two alike"
+    assert after(best="-value", valid_every=4) == pytest.approx(-2.0), "the last epoch is looked at too"
+    assert after(best="-far", ema=0.5) == pytest.approx(-0.5625), "of the averages 0.5, 0.25, -0.125, -0.5625, ..."
+
+
+def test_training_ends_when_patience_is_lost_and_no_step_is_taken_after(tmp_path):
+    seen = []
+    budget = Budget(**{**vars(EACH), "best": "-far", "patience": 2})
+    model = fit.fit(Bowl(), Ones(), budget, valid=Ones(), folder=tmp_path, watch=lambda told: seen.append(told))
+    assert model.weight.item() == pytest.approx(-0.5) and len(lines(tmp_path)) == len(seen) == 5
+    assert seen[-1].epochs * seen[-1].steps == seen[-1].total, "the bar is full"
+    again = fit.fit(Bowl(), Ones(), budget, valid=Ones(), folder=tmp_path, watch=lambda told: seen.append(told))
+    assert again.weight.item() == pytest.approx(-0.5) and len(seen) == 5, "it has ended"
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4])
+def test_best_weights_survive_a_stop(stop, tmp_path):
+    budget = Budget(**{**vars(EACH), "best": "-far", "patience": 2})
+    with pytest.raises(Stopped):
+        fit.fit(Bowl(), Ones(), budget, valid=Ones(), folder=tmp_path, watch=lambda told: told.total == stop)
+    model = fit.fit(Bowl(), Ones(), budget, valid=Ones(), folder=tmp_path)
+    assert model.weight.item() == pytest.approx(-0.5) and len(lines(tmp_path)) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"best": "fare"}, "best: expected one of far, value, found 'fare'; did you mean far"),
+        ({"best": "never"}, "best: expected one of far, value"),
+        ({"best": "far", "valid_every": 0}, "validation images that are looked at, found none; set valid_every"),
+        ({"patience": 3}, "patience: expected a metric to wait for, found none; name one, such as best=auc"),
+    ],
+)
+def test_a_best_that_cannot_be_found_is_refused(change, words):
+    with pytest.raises(InvalidParameter, match=words):
+        after(**change)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from scipy import ndimage
 from torch.nn import functional as F
 
-from workbench import data, fit, method, study, views
+from workbench import data, fit, method, study, task, views
 from workbench.baselines import chance
 from workbench.compare import better
 from workbench.data.neuron import Options, rules
@@ -402,7 +402,7 @@ def test_a_study_fixes_the_threshold_without_the_test_neurons(tmp_path, monkeypa
     found = []
     for seed in (0, 1):
         mixed = dataclasses.replace(small_data("neuron"), test=data.open_data("neuron", **FEW, data_seed=seed).test)
-        monkeypatch.setattr(study, "opened", lambda kind, options, mixed=mixed: mixed)
+        monkeypatch.setattr(task, "opened", lambda kind, options, mixed=mixed: mixed)
         made = study.Study({"rulescore": study.Arm("rulescore", {"rate": 0.1})}, FEW, BUDGET, root=tmp_path).run()
         found.append((load_file(made.runs[0].path / "weights.safetensors")["threshold"], made.scores["ap"].mean()))
     assert found[0][0] == found[1][0] != 0.5 and found[0][1] != found[1][1]

@@ -1,13 +1,18 @@
 """The notebooks: their form, their run under nbval, and the way that `workbench run` takes them."""
 
 import ast
+import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 
 from workbench import method, notebooks
@@ -15,6 +20,7 @@ from workbench.errors import InvalidParameter
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 ALL = sorted(FOLDER.glob("*.ipynb"))
+KERNEL = 880  # MB that a kernel may take, so that JupyterLab beside it has room in 1 GB (tests/test_binder.py)
 SECTIONS = (
     "Parameters", "The data", "The idea", "Train the method and its rivals", "Compare", "The paper's table beside ours",
     "What fails", "Check", "Exercises",
@@ -58,19 +64,45 @@ def test_a_method_has_a_notebook_with_the_sections_in_order(name):
     assert titles == list(SECTIONS)
 
 
-def nbval(path: Path, runs: Path) -> subprocess.CompletedProcess:
+def nbval(path: Path, runs: Path) -> tuple[int, str, float]:
+    """The exit status of nbval, what it printed, and the kernel's peak memory in MB, which ends it above KERNEL."""
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", "-q"]
     command += ["--nbval-cell-timeout", "600", "-c", os.devnull, "--rootdir", str(path.parent), str(path)]
-    env = os.environ | {"WORKBENCH_RUNS": str(runs), "PYTHONPATH": str(FOLDER.parent)}
-    return subprocess.run(command, capture_output=True, text=True, env=env)
+    env = os.environ | {"WORKBENCH_RUNS": str(runs), "PYTHONPATH": str(FOLDER.parent), "MALLOC_ARENA_MAX": "2"}
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT, env=env)
+        peak = 0.0
+        while process.poll() is None:
+            for kernel in kernels(process.pid):
+                peak = max(peak, high_water(kernel))
+                if peak > KERNEL:
+                    kernel.kill()
+            time.sleep(0.1)
+        printed.seek(0)
+        return process.returncode, printed.read(), peak
+
+
+def kernels(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return [one for one in psutil.Process(pid).children() if "ipykernel_launcher" in one.cmdline()]
+    return []
+
+
+def high_water(process: psutil.Process) -> float:
+    """The most memory that a process has had, in MB, as Linux counts it."""
+    with contextlib.suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+        return int(found[1]) / 1024 if found else 0.0
+    return 0.0
 
 
 @pytest.mark.notebook
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_notebook_runs_and_its_check_cells_hold(path, tmp_path):
-    done = nbval(path, tmp_path / "runs")
-    assert done.returncode == 0, done.stdout[-4000:]
+    status, printed, peak = nbval(path, tmp_path / "runs")
+    assert peak <= KERNEL, f"the kernel took {peak:.0f} MB and was ended"
+    assert status == 0, printed[-4000:]
 
 
 @pytest.mark.notebook
@@ -82,7 +114,7 @@ def test_nbval_sees_a_check_that_no_longer_holds(tmp_path):
         cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
         book.cells = [cell]
         nbformat.write(book, tmp_path / "one.ipynb")
-        assert nbval(tmp_path / "one.ipynb", tmp_path).returncode == status
+        assert nbval(tmp_path / "one.ipynb", tmp_path)[0] == status
 
 
 def test_unknown_parameters_are_refused_and_settings_are_passed_on():

@@ -14,8 +14,8 @@ from kornia.color import rgb_to_lab
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from workbench import method, predict, runs
-from workbench.data import asoct
+from workbench import data, method, predict, runs
+from workbench.data import asoct, radiograph
 from workbench.data.io import swc
 from workbench.errors import InvalidImage, InvalidParameter, InvalidRun
 from workbench.runs import Run
@@ -337,6 +337,57 @@ def test_scans_become_the_challenges_tables(tmp_path):
     assert (float(angles[0]["LEFT_ANGLE_RESULTS"]) >= 0) == bool(found["score"][0] >= model.threshold)
     with pytest.raises(InvalidParameter, match="overwrite"):
         predict.apply(run, tmp_path / "in", tmp_path / "out")
+
+
+def radiographs(folder: Path) -> list[Path]:
+    """Grey images of several kinds and sides, two of one name, and one that is damaged."""
+    rng, paths = np.random.default_rng(1), [folder / name for name in ("a/x.png", "b/x.png", "c.jpg", "deep.png")]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sides, kind = (40 + 3 * number, 56), np.uint16 if path.stem == "deep" else np.uint8
+        Image.fromarray(rng.integers(0, np.iinfo(kind).max, sides).astype(kind)).save(path)
+    (folder / "broken.png").write_bytes(paths[0].read_bytes()[:80])
+    return paths
+
+
+FINDINGS = {"source": "materials", "size": 32, "train": 8, "valid": 4, "test": 4}
+COLOR = {"start": "scratch", "width": 4, "blocks": 1, "base": 2}
+
+
+@pytest.mark.parametrize("name", ["deepcolor", "gradhist"])
+def test_radiographs_become_a_table_of_findings_and_the_colours_that_were_learnt(name, tmp_path, capsys):
+    run = tiny(name, tmp_path / "runs", FINDINGS, COLOR if name == "deepcolor" else None)
+    paths = radiographs(tmp_path / "in")
+    table, *pictures = predict.apply(run, tmp_path / "in", tmp_path / "out")
+    rows = list(csv.DictReader(table.open()))
+    names = ["a_x", "b_x", "c", "deep"]
+    assert table.name == "probabilities.csv" and list(rows[0]) == ["image", "mineral", "fluid", "fibre"]
+    assert [row["image"] for row in rows] == names
+    model = predict.load(run)
+    batch = {"image": torch.stack([radiograph.unseen(path, 32)[0] for path in paths])}
+    with torch.no_grad():
+        made = model.predict(batch)
+    found = torch.tensor([[float(row[key]) for key in ("mineral", "fluid", "fibre")] for row in rows])
+    torch.testing.assert_close(found, made["score"], atol=1e-5, rtol=0)
+    assert capsys.readouterr().out.count("set aside: broken.png: expected") == 1
+    assert [path.name for path in pictures] == ([f"{one}.png" for one in names] if name == "deepcolor" else [])
+    for number, path in enumerate(pictures):
+        picture = Image.open(path)
+        assert picture.mode == "RGB" and picture.size == (56, 40 + 3 * number)
+        small = np.asarray(picture.resize((32, 32), Image.Resampling.BOX)) / 255
+        assert np.abs(small - made["color"][number].movedim(0, -1).numpy()).mean() < 0.05
+    with pytest.raises(InvalidParameter, match="overwrite"):
+        predict.apply(run, tmp_path / "in", tmp_path / "out")
+
+
+def test_a_radiograph_is_seen_as_the_data_show_it(tmp_path):
+    """One file alone; and a backbone that learnt natural images takes a grey one too."""
+    image = data.open_data("radiograph", **FINDINGS).test.__getitems__([0])["image"][0]
+    Image.fromarray((image[0] * 255).round().byte().numpy()).save(tmp_path / "one.png")
+    assert torch.equal(radiograph.unseen(tmp_path / "one.png", 32)[0], image)
+    run = tiny("deepcolor", tmp_path / "runs", FINDINGS | {"source": "natural"}, COLOR | {"colorizer": "repeat"})
+    table, _ = predict.apply(run, tmp_path / "one.png", tmp_path / "out")
+    assert len(list(csv.DictReader(table.open()))) == 1
 
 
 def test_a_run_without_a_classifier_makes_no_tables(tmp_path):

@@ -88,7 +88,7 @@ def test_batches_are_as_documented():
     batch = made.train.__getitems__([0, 3])
     assert batch["image"].shape == (2, 1, 32, 32) and 0 <= batch["image"].min() < batch["image"].max() <= 1
     assert batch["label"].shape == batch["known"].shape == (2, 5) and batch["label"].dtype == torch.float32
-    assert made.spec == {"size": 32, "channels": 1, "labels": ",".join(LABELS)}
+    assert made.spec == {"size": 32, "channels": 1, "labels": ",".join(LABELS), "images": len(made.train)}
     assert opened(source="natural").train.__getitems__([0])["image"].shape == (1, 3, 32, 32)
 
 

@@ -468,6 +468,8 @@ def test_a_record_has_the_form_of_the_file(judged):
         assert len(verdict["interval"]) == 2 and verdict["kind"] in ("must", "reported")
     assert record["command"].startswith("workbench claims smcgan --seeds 2 ") and "--root FOLDER" in record["command"]
     assert "-p size=32" in record["command"] and "Doe" not in text
+    few = claims.record(judged, "smcgan", options | {"labelled": 8}, BUDGET)
+    assert few["data"] == "phantom, 8 labels", "a record for each number of labels"
     assert set(record["env"]) == {"versions", "python", "device", "precision", "git", "fingerprint"}
 
 

@@ -79,6 +79,25 @@ def alive(pids: list[int]) -> list[int]:
     return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
 
 
+def test_all_notebooks_in_one_sweep(folder, monkeypatch, capsys):
+    """Each runs once and is told by its name; a parameter is asked of all, and refused if one does not take it."""
+    (folder / "books").mkdir()
+    monkeypatch.setattr(notebooks, "FOLDER", folder / "books")
+    book(folder / "books" / "00_first.ipynb", "# scores\nprint('{\"twice\": %d}' % (2 * a))")
+    book(folder / "books" / "10_second.ipynb", "raise SystemError('no')", parameters="a: int = 3  # a number")
+    assert sweep("all", "-p", "b=1.0") == 2
+    assert "parameter of 10_second.ipynb: expected one of a, found 'b'" in capsys.readouterr().err
+    assert sweep("all") == 1
+    said = capsys.readouterr().out
+    assert "notebook=second: failed: SystemError: no" in said and "2 runs: 1 done, 1 failed" in said
+    assert {(row["notebook"], row["state"], row["twice"]) for row in rows(folder)} == {
+        ("first", "done", "2.0"), ("second", "failed", ""),
+    }  # fmt: skip
+    assert sweep("all", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("done       notebook=first") and "failed     notebook=second" in said
+
+
 # ---------------------------------------------------------------- grids
 
 

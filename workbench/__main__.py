@@ -4,11 +4,12 @@ import ast
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
-from tyro.conf import AvoidSubcommands, Positional, UseAppendAction, arg
+from tyro.conf import AvoidSubcommands, Positional, UseAppendAction, arg, subcommand
 
 from workbench import runs
 from workbench.config import parse
@@ -86,7 +87,7 @@ def sweep_grid(
     """Run a notebook over a grid of parameters; what is finished is reused, what is half done resumes.
 
     Args:
-        name: A method, or the path of any notebook with a cell tagged `parameters`.
+        name: A method, the path of any notebook with a cell tagged `parameters`, or `all` for every notebook here.
         p: Values of a parameter: -p lr=1e-3,1e-4 -p seeds=1:4 (1, 2, 3); quote what holds a comma; may be repeated.
         grid: A YAML file with lines such as `lr: [1e-3, 1e-4]`; -p replaces its lines.
         preset: As of `workbench run`; for methods.
@@ -102,10 +103,10 @@ def sweep_grid(
     from workbench import notebooks, sweep
     from workbench.sweep import grid as grids
 
-    source = notebooks.find(name)
-    base, prepare = preparation(source, preset)
+    sources = notebooks.every() if name == "all" else {notebooks.title(found := notebooks.find(name)): found}
+    books = {title: sweep.Book(source, *preparation(source, preset)) for title, source in sources.items()}
     axes = (grids.from_file(grid) if grid else {}) | grids.from_words(p)
-    asked = sweep.Sweep(source, axes, (runs_folder or runs.root_folder()).absolute(), prepare, base)
+    asked = sweep.Sweep(books, axes, (runs_folder or runs.root_folder()).absolute())
     if jobs < 1:
         raise WorkbenchError("--jobs", "at least 1", str(jobs), "leave it out for 2")
     if trials or goal:
@@ -113,11 +114,11 @@ def sweep_grid(
 
         states = search.run(asked, trials, goal, jobs, on)
     elif dry_run:
-        grids.count(axes)
+        grids.count(asked.axes)
         print("\n".join(sweep.plan(asked)))
         return
     else:
-        grids.confirm(grids.count(axes), yes)
+        grids.confirm(grids.count(asked.axes), yes)
         states = sweep.run(asked, jobs, on, again)
     sys.exit(1 if states["failed"] else 0)
 
@@ -229,7 +230,7 @@ def predict_images(
     settings: Pairs = (),
     overwrite: bool = False,
 ) -> None:
-    """Apply a trained run to images of your own: colours and masks as PNG, tables of spurs, alerts on traces as SWC.
+    """Apply a trained run to images of your own: colours and masks as PNG, tables of spurs or classes, alerts as SWC.
 
     Args:
         run: A run: its path, name/id, or the first digits of its id.
@@ -244,36 +245,69 @@ def predict_images(
 
 
 @app.command(name="dashboard")
-def serve_dashboard(folder: Positional[Path | None] = None, port: int = 5006, show: bool = True) -> None:
+def serve_dashboard(
+    folder: Positional[Path | None] = None, port: int = 5006, show: bool = True, socket: Path | None = None
+) -> None:
     """Serve the dashboards over a folder of runs.
 
     Args:
         folder: Where the runs are; default $WORKBENCH_RUNS or ./runs.
         port: The port on this machine; 0 takes a free one.
         show: Open a browser.
+        socket: Listen on this Unix socket in place of a port, for a server that passes requests on.
     """
     from workbench import dashboard
 
-    dashboard.serve(folder or runs.root_folder(), port=port, show=show)
+    dashboard.serve(folder or runs.root_folder(), port=port, show=show, unix_socket=socket)
+
+
+@dataclass
+class Check:
+    """Check a folder of images for a method: what would be used, what set aside and why, and the ids of the cases."""
+
+    name: Positional[str]  # A method.
+    root: Positional[Path]  # The folder.
+    settings: Pairs = ()  # A setting of the data, such as -p test=20; may be repeated.
+
+    def __call__(self) -> None:
+        from workbench import data
+        from workbench.method import method_class
+
+        for line in data.check(method_class(self.name).data, self.root, **parse(self.settings)):
+            print(line)
+
+
+@dataclass
+class Pack:
+    """Decode a large set of images once, into a store that trainings read: -p root=STORE.
+
+    What an interrupted pack finished is kept: the same command goes on. Files that cannot be read are listed in
+    STORE/refused.csv with reasons.
+    """
+
+    source: Annotated[Positional[Path], arg(metavar="SRC")]  # A folder of images, or a text list or CSV table of them.
+    store: Annotated[Positional[Path], arg(metavar="STORE")]  # The store: a new folder, or one to go on with.
+    list: Annotated[Path | None, arg(metavar="FILE")] = (
+        None  # A list or table whose paths lie below the folder; its columns are kept.
+    )
+    size: int = 256  # Side of the square images, pixels.
+    channels: int = 1  # 1 for grey images, 3 for colours.
+    window: str = "auto"  # auto stretches pictures of more than 8 bits from 0.1 to 99.9 %, full keeps their range.
+    jobs: int = os.cpu_count() or 1  # Processes.
+
+    def __call__(self) -> None:
+        from workbench.data.store import Packing, pack
+
+        packing = Packing(size=self.size, channels=self.channels, window=self.window)
+        print(pack(self.source, self.store, packing, table=self.list, jobs=self.jobs))
 
 
 @app.command(name="data")
-def check_data(
-    action: Positional[Literal["check"]], name: Positional[str], root: Positional[Path], settings: Pairs = ()
+def serve_data(
+    action: Annotated[Annotated[Check, subcommand("check")] | Annotated[Pack, subcommand("pack")], arg(name="")],
 ) -> None:
-    """Check a folder of images for a method: what would be used, what set aside and why, and the ids of the cases.
-
-    Args:
-        action: check
-        name: A method.
-        root: The folder.
-        settings: A setting of the data, such as -p test=20; may be repeated.
-    """
-    from workbench import data
-    from workbench.method import method_class
-
-    for line in data.check(method_class(name).data, root, **parse(settings)):
-        print(line)
+    """Check a folder of images for a method, or pack a large set of images into a store."""
+    action()
 
 
 @app.command(name="check")

@@ -53,7 +53,9 @@ def record(
     words = [f"-p {key}={value}" for key, value in shown.items()] + ["--root FOLDER"] * ("root" in options)
     command = " ".join(["workbench claims", name, f"--seeds {len(study.seeds)}", "--arms", *which, *words])
     env = {k: first.env[k] for k in ("versions", "python", "device", "precision", "git", "fingerprint")}
-    body = {"method": name, "data": first.config["data"]["name"], "seeds": study.seeds, "arms": arms}
+    few = options.get("labelled")  # a record for each number of labels
+    data = first.config["data"]["name"] + (f", {few} labels" if few else "")
+    body = {"method": name, "data": data, "seeds": study.seeds, "arms": arms}
     return finite(body | {"verdicts": study.claims(), "command": command, "env": env})
 
 

@@ -15,8 +15,8 @@ from . import __version__
 PACKAGES = (
     "torch", "kornia", "monai", "torchmetrics", "numpy", "scipy", "pandas", "openpyxl", "pyarrow", "pillow", "nibabel",
     "pydicom", "scikit-image", "scikit-learn", "safetensors", "tyro", "tqdm", "jupyterlab", "ipywidgets", "panel",
-    "holoviews", "papermill", "pyyaml", "nbconvert", "nbformat", "jupyter-server-proxy", "psutil", "bokeh", "filelock",
-    "param",
+    "holoviews", "papermill", "pyyaml", "nbconvert", "latex2mathml", "nbformat", "jupyter-server-proxy", "psutil",
+    "bokeh", "filelock", "param",
 )
 # fmt: on
 EXTRAS = {"cluster": "dask", "dicom": "pylibjpeg-openjpeg", "remote": "webdataset", "search": "optuna"}

@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from workbench import runs
+from workbench.best import Best
 from workbench.config import Config, Count, Fraction, Natural, Weight
 from workbench.device import find_device, find_precision, rank, world
 from workbench.errors import InvalidParameter, InvalidRun
@@ -33,7 +34,7 @@ from workbench.progress import Progress, Watch
 class Budget(Config):
     epochs: Count = 15  # passes over the training images
     batch: Count = 4  # items a step, over all processes and accumulation
-    schedule: Literal["constant", "linear", "cosine"] = "constant"  # of every rate; linear falls in the second half
+    schedule: Literal["constant", "linear", "cosine", "steps"] = "constant"  # of rates; linear falls in the second half
     clip: Weight = 0.0  # largest gradient norm; 0 is no clipping
     accumulate: Count = 1  # parts that a batch is worked through in, to save memory
     ema: Fraction = 0.0  # decay of the averaged weights that are evaluated in place of the last; 0 is off
@@ -43,11 +44,15 @@ class Budget(Config):
     compile: bool = False  # torch.compile the parts that allow it
     workers: Natural = 0  # processes that read data; 0 reads in this one
     valid_every: Natural = 5  # epochs between looks at the validation images; 0 is never
+    best: str = ""  # validation metric whose best weights are kept (-mae: the lowest); where empty the last are
+    patience: Natural = 0  # looks at the validation images without a better `best` that end the training; 0 is never
     log_every: Count = 6  # steps that are averaged into one line of metrics.jsonl
     save_every: Weight = 30.0  # seconds between checkpoints; 0 is after every step
 
 
+STEPS = (1 / 2, 2 / 3, 5 / 6)  # parts of the training after which the schedule of that name divides rates by ten
 ASIDE = ("device", "workers", "save_every")  # settings that do not change a result and so not a run's id
+OPTIONAL = ("best", "patience")  # and those that are part of it only where they are used
 
 
 class Stopped(KeyboardInterrupt):
@@ -156,9 +161,8 @@ def average_gradients(targets: list[Tensor]) -> None:
 
 def set_rates(optimizers: dict[str, Optimizer], budget: Budget, part: float) -> None:
     """Every rate as the schedule has it when `part` of the training, in [0, 1), is done."""
-    factor = {"constant": 1.0, "linear": min(1.0, 2 - 2 * part), "cosine": (1 + np.cos(np.pi * part)) / 2}[
-        budget.schedule
-    ]
+    linear, cosine, steps = min(1.0, 2 - 2 * part), (1 + np.cos(np.pi * part)) / 2, 0.1 ** sum(part >= s for s in STEPS)
+    factor = {"constant": 1.0, "linear": linear, "cosine": cosine, "steps": steps}[budget.schedule]
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
@@ -188,12 +192,9 @@ class Loop:
         averaged = budget.ema and self.optimizers
         self.average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(budget.ema)) if averaged else None
         self.steps = len(train) // batch_size(train, budget)
-        self.epoch, self.done, self.sums, self.count = (
-            1,
-            0,
-            {},
-            0,
-        )  # the next epoch, its steps done, logs not yet written
+        self.epoch, self.done = 1, 0  # the next epoch, its steps done
+        self.sums, self.count = {}, 0  # logs not yet written
+        self.best = Best(budget.best, budget.patience)
         self.saved = time.monotonic()
 
     def state(self) -> dict[str, Any]:
@@ -202,6 +203,7 @@ class Loop:
             "method": self.method.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "average": self.average.state_dict() if self.average else None,
+            "best": self.best.state(),
         }  # fmt: skip
 
     def save(self) -> None:
@@ -227,6 +229,21 @@ class Loop:
                 path, "a checkpoint of this run", f"a damaged one ({type(error).__name__})", remedy
             ) from error
         self.epoch, self.done, self.sums, self.count = (state[key] for key in ("epoch", "done", "sums", "count"))
+        self.best.load(state.get("best", {}))  # checkpoints of earlier versions have none
+
+    @property
+    def trained(self) -> Method:
+        """What is evaluated."""
+        return self.average.module if self.average else self.method
+
+    @property
+    def ended(self) -> bool:
+        return self.epoch > self.budget.epochs or self.best.ended
+
+    def due(self, epoch: int) -> bool:
+        """Whether the validation images are looked at after this epoch; for the best weights after the last one too."""
+        every, last = self.budget.valid_every, epoch == self.budget.epochs and self.budget.best
+        return every > 0 and (epoch % every == 0 or bool(last))
 
     @property
     def total(self) -> int:
@@ -276,17 +293,20 @@ def fit(
         Stopped: by Ctrl-C, SIGTERM or the watcher; the checkpoint is saved at a step's end.
         InvalidParameter: settings that cannot work, losses that are not finite.
     """
+    if budget.best and (valid is None or not budget.valid_every):
+        raise InvalidParameter("best", "validation images that are looked at", "none", "set valid_every")
     loop = Loop(method, train, budget, seed, folder)
     loop.load()
     logged = folder is not None and rank() == 0
     log = runs.Log(folder / "metrics.jsonl", loop.total) if logged else None
     told = Progress(loop.epoch, budget.epochs, loop.done, loop.steps, method, loop.total)
     with stopping() as stop, contextlib.closing(log) if log else contextlib.nullcontext():
-        while loop.epoch <= budget.epochs:
+        while not loop.ended:
             run_epoch(loop, log, told, stop, valid, watch)
     loop.save()
     if loop.average:
         method.load_state_dict(loop.average.module.state_dict())
+    loop.best.put(method)
     return method
 
 
@@ -300,9 +320,12 @@ def run_epoch(loop: Loop, log: runs.Log | None, told: Progress, stop: threading.
         pieces = [move(next(batches), loop.device, budget.channels_last) for _ in range(budget.accumulate)]
         logs = loop.advance(pieces)
         if loop.done == loop.steps:
-            if valid is not None and budget.valid_every and epoch % budget.valid_every == 0:
-                logs |= validate(loop, valid)
+            if valid is not None and loop.due(epoch):
+                found = validate(loop, valid)
+                loop.best.judge(found, loop.trained)
+                logs |= {f"valid/{key}": value for key, value in found.items()}
             loop.epoch, loop.done = epoch + 1, 0
+            told.epochs = epoch if loop.ended else budget.epochs
         if log and logs:
             log.write(step=loop.total, epoch=epoch, **logs)
         told.update(epoch, loop.done or loop.steps, logs)
@@ -368,8 +391,7 @@ def gathered(method: Method, parts: Sequence[dict[str, Tensor]]) -> dict[str, Te
 
 
 def validate(loop: Loop, valid: Dataset) -> dict[str, float]:
-    """The mean validation scores as `valid/<metric>`; metrics that are not finite anywhere are left out."""
-    method = loop.average.module if loop.average else loop.method
-    found = gathered(method, [score for _, _, score in evaluate(method, valid)])
-    means = {f"valid/{key}": float(value.nanmean()) for key, value in found.items()}
+    """The mean validation scores; metrics that are not finite anywhere are left out."""
+    found = gathered(loop.trained, [score for _, _, score in evaluate(loop.trained, valid)])
+    means = {key: float(value.nanmean()) for key, value in found.items()}
     return {key: value for key, value in means.items() if np.isfinite(value)}

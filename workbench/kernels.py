@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ PATIENCE = 180.0  # s for a kernel to start; on a busy disk importing torch alon
 class Warm:
     """A warm process and the folder of its sockets; it ends with `stop`, and with the process that started it."""
 
-    def __init__(self, libraries: tuple[str, ...] = ()) -> None:
+    def __init__(self, libraries: tuple[str, ...] = (), env: Mapping[str, str] | None = None) -> None:
         base = tempfile.gettempdir()
         base = base if len(base) < 60 else "/tmp"  # the address of a Unix socket has 107 characters at most
         self.folder = Path(tempfile.mkdtemp(prefix="kernels-", dir=base))
@@ -30,6 +31,7 @@ class Warm:
             listener.listen(128)
             command = [sys.executable, "-P", "-m", "workbench.warm", str(listener.fileno()), str(self.folder)]
             pipes = {"stdin": subprocess.PIPE, "stdout": log, "stderr": log, "pass_fds": [listener.fileno()]}
+            pipes["env"] = os.environ | dict(env or {})
             self.process = subprocess.Popen([*command, *libraries], start_new_session=True, **pipes)
 
     def stop(self) -> None:

@@ -51,6 +51,7 @@ class Stage:
 
     From its weights those whose names begin with one of `take` are copied. `config` holds all settings of the stage
     that are not its defaults; `budget` and `data` replace those of the method. Without `method` it is the same one.
+    Its run is listed under `name`, or that of its method.
     """
 
     take: tuple[str, ...]
@@ -58,6 +59,7 @@ class Stage:
     budget: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     method: str = ""
+    name: str = ""
 
 
 class Method(nn.Module):

@@ -17,13 +17,12 @@ import json
 import os
 import re
 import time
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from workbench import config, runs
+from workbench import config, reports, runs
 from workbench.errors import InvalidParameter, InvalidRun, WorkbenchError, unknown
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
@@ -41,19 +40,29 @@ def find(name: str) -> Path:
     """The notebook of a method, notebooks/NN_name.ipynb, or any other by its path.
 
     Raises:
-        InvalidParameter: none of that name; InvalidRun: an installation without the notebooks.
+        InvalidParameter: none of that name, or an installation without the notebooks.
     """
     if name.endswith(".ipynb"):
         if Path(name).is_file():
             return Path(name).absolute()
         raise InvalidParameter(name, "a notebook", "nothing of that name", "give the path of a file that is there")
+    found = every()
+    if name not in found:
+        raise unknown("notebook", name, found)
+    return found[name]
+
+
+def every() -> dict[str, Path]:
+    """The notebooks of the repository by name, in the order of their numbers.
+
+    Raises:
+        InvalidParameter: an installation without the notebooks.
+    """
     found = {title(path): path for path in sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))}
     if not found:
         remedy = "work in a clone of the repository, installed with `pip install -e .`"
         raise InvalidParameter(str(FOLDER), "the notebooks", "none", remedy)
-    if name not in found:
-        raise unknown("notebook", name, found)
-    return found[name]
+    return found
 
 
 def title(path: Path) -> str:
@@ -253,7 +262,7 @@ def executed(point: Point, passed: Mapping[str, Any], stops: tuple[Path, ...], b
     try:
         papermill.execute_notebook(
             str(point.source), str(target), {**passed, **place}, engine_name=engine.NAME, kernel_name="python3",
-            progress_bar=bar, **given,
+            language="python", progress_bar=bar, **given,
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         return f"{error.ename}: {' '.join(str(error.evalue).split())}"
@@ -263,7 +272,7 @@ def executed(point: Point, passed: Mapping[str, Any], stops: tuple[Path, ...], b
 
 
 def finished(point: Point, seconds: float) -> Outcome:
-    report(point.folder / "notebook.ipynb")
+    reports.write(point.folder / "notebook.ipynb")
     return Outcome("done", seconds, scores(point))
 
 
@@ -290,22 +299,6 @@ def run(name: str, asked: Mapping[str, Any], root: Path, passed: Mapping[str, An
 
 
 # ---------------------------------------------------------------- what a run leaves
-
-
-@functools.lru_cache(maxsize=1)
-def exporter():
-    import nbconvert
-
-    return nbconvert.HTMLExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
-
-
-def report(notebook: Path) -> None:
-    """report.html beside the notebook: its text, tables and pictures, without the code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of outputs that only a live notebook can show
-        body, _ = exporter().from_filename(str(notebook))
-    with runs.replacing(notebook.with_name("report.html"), "w") as file:
-        file.write(body)
 
 
 def tagged(notebook: Path, tag: str) -> str:

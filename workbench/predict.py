@@ -1,4 +1,4 @@
-"""A trained method applied to files of one's own: colours, masks, modalities, videos, tables of spurs, alerts."""
+"""A trained method applied to files of one's own: colours, masks, modalities, videos, tables, alerts."""
 
 import dataclasses
 import functools
@@ -10,6 +10,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pandas as pd
 import torch
 from kornia.color import lab_to_rgb, rgb_to_lab
 from PIL import Image
@@ -18,7 +19,7 @@ from tqdm.auto import tqdm
 
 from workbench import data, device, method, runs
 from workbench.config import Config, split
-from workbench.data import asoct, brain, endoscopy, io, neuron
+from workbench.data import asoct, brain, endoscopy, io, lesion, neuron, radiograph
 from workbench.data.anatomy import fitted
 from workbench.data.io.kind import stem
 from workbench.errors import InvalidImage, InvalidParameter
@@ -65,7 +66,9 @@ def apply(
     The method sees the images as it was trained to. Colours and masks become PNG files of the same names, half scans
     of an eye the two tables of the AGE challenge, traces in `traces/` beside stacks in `images/` SWC files with their
     alerts, each with a table; T2 volumes their synthetic modalities and the tumour as NIfTI files; videos a folder each
-    of translated frames and of masks. `settings` replace options of the run's data, such as the spacing of stacks.
+    of translated frames and of masks; radiographs one table with the probability of each finding, and the colours that
+    a method learnt to see them in; images of lesions one table with the probability of each class. `settings` replace
+    options of the run's data, such as the spacing of stacks.
 
     Raises:
         InvalidRun, InvalidImage: as they say; InvalidParameter: results are there already, an unknown setting, or the
@@ -165,6 +168,26 @@ def modalities(
 
 
 @torch.inference_mode()
+def probabilities(
+    model: method.Method, options: Config, source: Path, target: Path, overwrite: bool
+) -> tuple[list[Path], Aside]:
+    """The likeliest class of every image and the probability of each, as one table, a row an image."""
+    path, classes = target / "probabilities.csv", model.config.classes.split(",")
+    names = result_names(lesion.photographs(source), source if source.is_dir() else source.parent)
+    prepare(target, [path.name], overwrite)
+
+    def judged(file: Path) -> list[str | float]:
+        image = lesion.unseen(file, options.size)[None]
+        likely = asked(model, {"image": image}, "probability")[0].tolist()
+        return [names[file], classes[likely.index(max(likely))], *likely]
+
+    rows, aside = io.read_many(tqdm(names, desc="predict", unit="image", disable=None), judged)
+    table = pd.DataFrame(rows, columns=["image", "class", *classes])
+    runs.save(path, lambda file: table.to_csv(file, index=False, float_format="%.6f", lineterminator="\n"))
+    return [path], aside
+
+
+@torch.inference_mode()
 def translations(
     model: method.Method, options: Config, source: Path, target: Path, overwrite: bool
 ) -> tuple[list[Path], Aside]:
@@ -196,6 +219,33 @@ def translations(
 
     made, aside = io.read_many(tqdm(films, desc="predict", unit="video", disable=None), translated)
     return [path for written in made for path in written], aside
+
+
+@torch.inference_mode()
+def findings(
+    model: method.Method, options: Config, source: Path, target: Path, overwrite: bool
+) -> tuple[list[Path], Aside]:
+    """The probability of each finding in every radiograph, as one table, a row an image; and where the method makes
+    colours of it, a PNG file of the radiograph's size, whose darkest and brightest value are 0 and 255."""
+    names = result_names(io.list_images(source), source if source.is_dir() else source.parent)
+    prepare(target, ["probabilities.csv", *(f"{name}.png" for name in names.values())], overwrite)
+    written = [target / "probabilities.csv"]
+
+    def judged(path: Path) -> list[str | float]:
+        image, (height, width) = radiograph.unseen(path, options.size)
+        prediction = answered(model, {"image": image[None].to(model.device)})
+        (score,) = chosen(prediction, ("score",))
+        if "color" in prediction:
+            color = (prediction["color"][0].float().cpu() * 255).round().byte().movedim(0, -1)
+            picture = Image.fromarray(color.numpy()).resize((width, height), Image.Resampling.BILINEAR)
+            written.append(target / f"{names[path]}.png")
+            runs.save(written[-1], lambda file: picture.save(file, format="PNG"))
+        return [names[path], *score[0].tolist()]
+
+    rows, aside = io.read_many(tqdm(names, desc="predict", unit="image", disable=None), judged)
+    table = pd.DataFrame(rows, columns=["image", *model.config.labels.split(",")])
+    runs.save(written[0], lambda file: table.to_csv(file, index=False, float_format="%.6f", lineterminator="\n"))
+    return written, aside
 
 
 def result_names(paths: Iterable[Path], base: Path) -> dict[Path, str]:
@@ -258,16 +308,29 @@ def asked(model: method.Method, batch: method.Batch, key: str) -> torch.Tensor:
 
 
 def asked_all(model: method.Method, batch: method.Batch, keys: Iterable[str]) -> list[torch.Tensor]:
-    """What a method predicts under these keys.
+    """What a method predicts under these keys; raises as `answered` and `chosen`."""
+    return chosen(answered(model, batch), keys)
+
+
+def answered(model: method.Method, batch: method.Batch) -> dict[str, torch.Tensor]:
+    """All that a method predicts.
 
     Raises:
-        InvalidParameter: it predicts no such thing, or needs more than such files hold.
+        InvalidParameter: it needs more than such files hold.
     """
     try:
-        prediction = model.predict({key: value.to(model.device) for key, value in batch.items()})
+        return model.predict({key: value.to(model.device) for key, value in batch.items()})
     except KeyError as error:
         expected, found = f"a method that needs no more than {', '.join(batch)}", f"one that needs {error.args[0]}"
         raise InvalidParameter("run", expected, found, "choose another run") from None
+
+
+def chosen(prediction: Mapping[str, torch.Tensor], keys: Iterable[str]) -> list[torch.Tensor]:
+    """What a prediction holds under these keys.
+
+    Raises:
+        InvalidParameter: the method predicts no such thing.
+    """
     if missing := [key for key in keys if key not in prediction]:
         expected = f"a method that predicts {' and '.join(missing)}"
         raise InvalidParameter("run", expected, ", ".join(prediction), "choose another run")
@@ -301,5 +364,5 @@ def enlarged(model: method.Method, grey: np.ndarray, size: int) -> np.ndarray:
 KINDS = {  # what is made, by the kind of data
     "anatomy": functools.partial(pictures, colorized), "fundus": functools.partial(pictures, segmented),
     "organs": functools.partial(pictures, segmented), "asoct": tables, "neuron": alerts, "brain": modalities,
-    "endoscopy": translations,
+    "endoscopy": translations, "radiograph": findings, "lesion": probabilities,
 }  # fmt: skip

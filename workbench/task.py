@@ -83,9 +83,14 @@ class Task:
         return dataclasses.replace(budget, precision=precision)
 
     @property
+    def asked(self) -> method.Stage | None:
+        """The stage that the method's settings ask for, where the arm has none of its own."""
+        return None if self.arm.before else method.method_class(self.arm.method).before(self.config)
+
+    @property
     def stage(self) -> tuple[Arm | None, tuple[str, ...]]:
         """What is trained before and the parts to take from it: as the arm says, else as the method's settings ask."""
-        asked = None if self.arm.before else method.method_class(self.arm.method).before(self.config)
+        asked = self.asked
         if asked is None:
             return self.arm.before, self.arm.take
         changes = {**self.arm.budget, **asked.budget}, {**self.arm.data, **asked.data}
@@ -93,8 +98,8 @@ class Task:
 
     @property
     def before(self) -> "Task | None":
-        arm = self.stage[0]
-        return dataclasses.replace(self, name=arm.method, arm=arm) if arm else None
+        asked, arm = self.asked, self.stage[0]
+        return dataclasses.replace(self, name=(asked and asked.name) or arm.method, arm=arm) if arm else None
 
     @property
     def label(self) -> str:
@@ -110,7 +115,8 @@ class Task:
 
     def request(self) -> dict[str, Any]:
         """What the run's id is a hash of: everything that changes its result, and nothing else."""
-        budget = {k: v for k, v in dataclasses.asdict(self.budget).items() if k not in fit.ASIDE}
+        asked = dataclasses.asdict(self.budget).items()
+        budget = {k: v for k, v in asked if k not in fit.ASIDE and (v or k not in fit.OPTIONAL)}
         group = data.module(self.kind).Options
         chosen = group(**config.split({**self.options, **self.arm.data}, group)[0])
         options = {k: v for k, v in dataclasses.asdict(chosen).items() if not k.startswith("root")}  # may hold names
@@ -177,6 +183,7 @@ def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
         runs.save(run.path / "samples" / f"{key}.npy", lambda file, array=array: np.save(file, array))
     cases = table[[name for name in table if name in compare.NOT_METRICS]].to_dict("records")
     told = {"labels": dict(task.data.labels), "unit": task.data.unit, "whole": sorted(whole)}
+    told |= {"truth": task.data.truth, "train": len(task.data.train)}
     runs.write_json(run.path / "samples" / "index.json", {"cases": cases, "arrays": sorted(arrays)} | told)
     tensors = {k: v.contiguous() for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
     runs.save(run.path / "weights.safetensors", lambda file: file.write(serialize(tensors)))

@@ -21,8 +21,9 @@ import socket
 import sys
 
 LIBRARIES = {
-    "workbench": ("torch", "numpy", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.ndimage", "PIL.Image"),
-    "holoviews": ("holoviews",),
+    # torch imports torch._dynamo when the first optimizer is made, which takes longer than a tiny training
+    "workbench": ("torch._dynamo", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.ndimage", "PIL.Image", "panel"),
+    "holoviews": ("bokeh.plotting",),  # not itself: it looks once, at its import, whether it is in a notebook
     "kornia": ("kornia",),
     "numpy": ("numpy",),
     "pandas": ("pandas",),

@@ -51,8 +51,8 @@ def statistics(image: Tensor) -> Tensor:
 
 
 class ColorForest(method.Method):
-    """predict: `logits` (B, K), the logarithms of smoothed shares of votes; `feature` (B, 45), the statistics. Before
-    training all classes are as likely."""
+    """predict: `probability` (B, K), the smoothed shares of votes, and `logits`, their logarithms; `feature` (B, 45),
+    the statistics. Before training all classes are as likely."""
 
     Config = Config
     data = "lesion"
@@ -92,7 +92,8 @@ class ColorForest(method.Method):
             self.forest = self.forest or self.grown()
             shares = torch.from_numpy(self.forest.predict_proba(feature.cpu().numpy())).to(votes)
             votes[:, self.forest.classes_.tolist()] = shares * self.config.trees
-        return {"logits": ((votes + 1) / (self.config.trees + self.count)).log(), "feature": feature}
+        logits = ((votes + 1) / (self.config.trees + self.count)).log()
+        return {"logits": logits, "probability": logits.softmax(1), "feature": feature}
 
     def score(self, batch: Batch, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
         return scores(batch, prediction)

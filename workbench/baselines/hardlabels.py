@@ -18,8 +18,8 @@ from workbench.models.backbones import Backbone, load_weights
 from workbench.models.classifier import (
     DRAWS,
     Classifier,
+    answer,
     correlation,
-    cut,
     matrices,
     once,
     pooled,
@@ -43,7 +43,7 @@ class Config(method.Config):
     similarity: tuple | list = ()  # known similarity of the classes, row by row, from the data; only scores read it
 
 
-TINY = {"train": 600, "valid": 200, "test": 400, "epochs": 12, "batch": 32, "schedule": "cosine"}
+TINY = {"train": 600, "valid": 200, "test": 400, "epochs": 30, "batch": 32, "schedule": "cosine"}
 DEMO = TINY
 PAPER = {
     "backbone": "resnet50", "crop": 224, "lr": 1e-4, "size": 256, "train": 7010, "valid": 1002, "test": 2003,
@@ -53,7 +53,7 @@ ABLATIONS = {"depthwise": {"backbone": "depthwise"}}
 
 
 class HardLabels(method.Method):
-    """predict: `logits` (B, K); `feature` (B, D), the pooled features that the classifier sees."""
+    """predict: `logits` and `probability` (B, K); `feature` (B, D), the pooled features that the classifier sees."""
 
     Config = Config
     data = "lesion"
@@ -76,8 +76,7 @@ class HardLabels(method.Method):
         yield "net", F.cross_entropy(logits, label), {}
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        feature, logits = self.classifier(cut(batch["image"], self.config.crop))
-        return {"logits": logits, "feature": feature}
+        return answer(self.classifier, batch["image"], self.config.crop)
 
     def score(self, batch: Batch, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
         return scores(batch, prediction)

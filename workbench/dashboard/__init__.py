@@ -54,7 +54,7 @@ def app(root: Path | str | None = None, pages: Sequence[str] | None = None) -> p
     found = run_folders.find(folder)
     chosen = select(pages)
     if pages is None:
-        chosen = [page for page in chosen if any(map(page.concerns, found))] or chosen
+        chosen = [page for page in chosen if page.worth(found)] or chosen
     if not found:
         return frame.page(folder, pn.Column(frame.empty(f"No runs under {folder}", "workbench run smcgan")))
     return frame.page(folder, frame.tabs([(page.title, page) for page in chosen], found))
@@ -74,6 +74,7 @@ def serve(
     show: bool = True,
     address: str = "127.0.0.1",
     origins: Sequence[str] = (),
+    unix_socket: Path | None = None,
     **options: Any,
 ) -> Any:
     """Serves `app(root)`, one session a visitor, until interrupted; to this machine alone unless told otherwise.
@@ -81,19 +82,21 @@ def serve(
     Args:
         port: 0 for any that is free.
         origins: host:port of other addresses it is reached by, such as a Jupyter server that proxies it.
+        unix_socket: a path to listen on in place of a port, for a server on this machine that passes requests on.
         options: passed on to `panel.serve`, such as `threaded=True` or `start=False`.
     """
     pn.extension(*EXTENSIONS, **OPTIONS)
     app(root).get_root()  # what is loaded and read once is loaded and read before the first visitor
-    port = port or free_port(address)
-    hosts = {f"{host}:{port}" for host in ("localhost", "127.0.0.1", address)}
+    if unix_socket:
+        where = {"port": 0, "show": False, "unix_socket": str(unix_socket), "websocket_origin": "*"}
+    else:
+        port = port or free_port(address)
+        hosts = {f"{host}:{port}" for host in ("localhost", "127.0.0.1", address)}
+        where = {"port": port, "address": address, "show": show, "websocket_origin": sorted({*hosts, *origins})}
     return pn.serve(
         {"/": lambda: visited(root)},
-        port=port,
-        address=address,
-        show=show,
+        **where,
         title="Workbench",
-        websocket_origin=sorted({*hosts, *origins}),
         compress_response=True,
         websocket_compression_level=1,
         **options,

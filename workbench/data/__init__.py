@@ -37,6 +37,13 @@ class Cases:
         taken = {key: tensor.index_select(0, index) for key, tensor in self.tensors.items()}
         return {key: t.float().div_(255) if t.dtype == torch.uint8 else t for key, t in taken.items()}
 
+    def content(self) -> Iterator[bytes]:
+        """All that tells these cases from others, for the fingerprint."""
+        yield repr(sorted(self.table.items())).encode()
+        for key in sorted(self.tensors):
+            yield key.encode()
+            yield self.tensors[key].contiguous().numpy().tobytes()
+
 
 @dataclass(frozen=True)
 class Data:
@@ -44,8 +51,9 @@ class Data:
 
     `spec` holds what a method must know to be built for it (`size`, `regions`, ...); `shown` names the inputs and
     targets that are kept to look at; `labels` names the classes of a label map, each with the values that belong to it
-    (a disc includes its cup); `unit` is that of distances, mm where the files tell the size of a pixel; `aside` lists
-    unreadable files with reasons.
+    (a disc includes its cup), or the classes and findings of whole images; `unit` is that of distances, mm where the
+    files tell the size of a pixel; `aside` lists unreadable files with reasons; `truth` names that one of `shown` which
+    a classifier is asked for: the number of a class (N,), or findings (N, L) of which `known` tells whether they are.
     """
 
     name: str
@@ -57,15 +65,15 @@ class Data:
     labels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     unit: str = "px"
     aside: list[tuple[str, str]] = field(default_factory=list)
+    truth: str = ""
 
     @cached_property
     def fingerprint(self) -> str:
         """Twelve hex digits of all the pixels and tables: equal data, equal fingerprint."""
         digest = hashlib.sha256()
         for part in (self.train, self.valid, self.test):
-            digest.update(repr(sorted(part.table.items())).encode())
-            for key in sorted(part.tensors):
-                digest.update(key.encode() + part.tensors[key].contiguous().numpy().tobytes())
+            for piece in part.content():
+                digest.update(piece)
         return digest.hexdigest()[:12]
 
 

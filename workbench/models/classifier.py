@@ -30,6 +30,13 @@ class Classifier(nn.Module):
         return feature.float(), self.head(feature).float()
 
 
+def answer(classifier: Classifier, image: Tensor, crop: int = 0) -> dict[str, Tensor]:
+    """What a classifier says of images (B, C, H, W), of which it sees the middle `crop` pixels (0: all): `logits` and
+    `probability` (B, K), and `feature` (B, D), what its last layer saw."""
+    feature, logits = classifier(cut(image, crop))
+    return {"logits": logits, "probability": logits.softmax(1), "feature": feature}
+
+
 def varied(image: Tensor, draw: Tensor, crop: int, jitter: float) -> Tensor:
     """Training images (B, 3, H, W): a square of `crop` pixels (0: all), one of its eight turns and mirrors, in light
     of another strength and colour, each within +-`jitter`. `draw` (B, 9), uniform in [0, 1), decides."""

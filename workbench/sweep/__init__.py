@@ -25,44 +25,72 @@ from workbench.notebooks import Outcome, Point
 from workbench.sweep import grid, table
 from workbench.sweep.table import Row
 
-Prepare = Callable[[Mapping[str, Any]], Mapping[str, Any]]  # what was asked -> what papermill passes; checks it
+BOOK = "notebook"  # the axis of a sweep over several notebooks
+
+
+@dataclass(frozen=True)
+class Book:
+    """A notebook, what is asked of all its runs, such as the preset, and how a run's wishes are checked."""
+
+    source: Path
+    base: Mapping[str, Any]
+    prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]]  # what was asked -> what papermill passes
 
 
 @dataclass
 class Sweep:
-    """A notebook, the values of its parameters, and what has become of their runs so far."""
+    """One or several notebooks, the values of their parameters, and what has become of the runs so far."""
 
-    source: Path
+    books: Mapping[str, Book]  # by name
     axes: grid.Axes
     root: Path
-    prepare: Prepare
-    base: Mapping[str, Any] = field(default_factory=dict)  # asked of every run, such as the preset
     rows: dict[str, Row] = field(default_factory=dict)
     total: int = 0
     stopping: bool = False
 
+    def __post_init__(self) -> None:
+        if len(self.books) > 1:
+            self.axes = {BOOK: list(self.books), **self.axes}
+
     @property
     def name(self) -> str:
-        return notebooks.title(self.source)
+        return next(iter(self.books)) if len(self.books) == 1 else "all"
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return tuple(sorted({name for book in self.books.values() for name in notebooks.libraries(book.source)}))
 
     @property
     def folder(self) -> Path:
-        asked = {"axes": {key: list(map(str, axis)) for key, axis in self.axes.items()}, "base": dict(self.base)}
+        asked = {"axes": {key: list(map(str, axis)) for key, axis in self.axes.items()}}
+        asked["base"] = dict(next(iter(self.books.values())).base)
         return self.root / "_sweeps" / f"{self.name}-{runs.identity(asked)}"
 
     @property
     def stop(self) -> Path:
         return self.folder / "stop"
 
+    def book(self, source: Path) -> Book:
+        return self.books[notebooks.title(source)]
+
     def point(self, values: Mapping[str, Any]) -> Point:
-        return Point.make(self.source, {**self.base, **values}, self.root)
+        asked = dict(values)
+        book = self.books[asked.pop(BOOK) if len(self.books) > 1 else self.name]
+        return Point.make(book.source, {**book.base, **asked}, self.root)
+
+    def prepare(self, point: Point) -> Mapping[str, Any]:
+        """What papermill passes to a run; all is checked."""
+        return self.book(point.source).prepare(point.asked)
+
+    def label(self, point: Point) -> str:
+        return grid.label({BOOK: notebooks.title(point.source), **point.asked}, self.axes)
 
     def add(self, point: Point, outcome: Outcome) -> None:
         """Keep what has become of a run and tell it in one line."""
         self.rows[point.id] = Row(point, outcome)
         told = {"failed": f"failed: {outcome.reason}", "done": f"{outcome.seconds:.1f} s"}
         line = told.get(outcome.state, outcome.state)
-        print(f"[{len(self.rows)}/{self.total}] {grid.label(point.asked, self.axes)}: {line}", flush=True)
+        print(f"[{len(self.rows)}/{self.total}] {self.label(point)}: {line}", flush=True)
 
     def finish(self, start: float) -> Counter:
         """Write the files of the sweep, print its table, and count the states."""
@@ -83,7 +111,7 @@ def run(sweep: Sweep, jobs: int, on: str = "", again: bool = False) -> Counter:
     """
     start = time.monotonic()
     points = every(sweep)
-    passed = {key: sweep.prepare(one.asked) for key, one in points.items() if again or one.state != "done"}
+    passed = {key: sweep.prepare(one) for key, one in points.items() if again or one.state != "done"}
     with owned(sweep), handled(sweep):
         new = {key: points[key] for key in passed if again or points[key].state != "done"}
         for key, one in points.items():
@@ -102,7 +130,8 @@ def run(sweep: Sweep, jobs: int, on: str = "", again: bool = False) -> Counter:
 
 def every(sweep: Sweep) -> dict[str, Point]:
     """The different points of the grid by their ids."""
-    notebooks.declared(sweep.source)
+    for book in sweep.books.values():
+        notebooks.declared(book.source)
     found = {one.id: one for one in map(sweep.point, grid.points(sweep.axes))}
     sweep.total = len(found)
     return found
@@ -112,9 +141,9 @@ def plan(sweep: Sweep) -> list[str]:
     """What `--dry-run` prints: every run, and whether it is there."""
     points = every(sweep)
     for one in points.values():
-        sweep.prepare(one.asked)
+        sweep.prepare(one)
     states = Counter(one.state for one in points.values())
-    lines = [f"{one.state:<9}  {grid.label(one.asked, sweep.axes)}  {one.folder.name}" for one in points.values()]
+    lines = [f"{one.state:<9}  {sweep.label(one)}  {one.folder.name}" for one in points.values()]
     return [*lines, f"{len(points)} runs: {', '.join(f'{number} {state}' for state, number in states.items())}"]
 
 
@@ -124,7 +153,7 @@ def spread(sweep: Sweep, work: dict[str, tuple], jobs: int, on: str) -> Iterator
 
     for one in work.values():
         one[1].stop.unlink(missing_ok=True)
-    with executors.opened(on, jobs, notebooks.libraries(sweep.source), sweep.stop) as fresh:
+    with executors.opened(on, jobs, sweep.libraries, sweep.stop) as fresh:
         for key, future in executors.spread(fresh, work):
             yield key, outcome_of(future)
 

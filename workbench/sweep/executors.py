@@ -56,13 +56,14 @@ def opened(on: str, jobs: int, libraries: tuple[str, ...], stop: Path) -> Iterat
 
 @contextlib.contextmanager
 def processes(jobs: int, libraries: tuple[str, ...]) -> Iterator[Callable[[], Executor]]:
-    """A pool of worker processes that share one warm process."""
-    warm, pools = kernels.Warm(libraries), []
+    """A pool of worker processes that share one warm process; their kernels share the threads this one may use."""
+    threads = str(max(1, allowed_threads() // jobs))
+    warm, pools = kernels.Warm(libraries, {"OMP_NUM_THREADS": threads}), []
 
     def fresh() -> Executor:
         context = multiprocessing.get_context("forkserver")  # this process may have threads
         context.set_forkserver_preload(["__main__", "workbench.__main__", "workbench.engine", "filelock", "nbconvert"])
-        pools.append(ProcessPoolExecutor(jobs, context, initializer=begin, initargs=(warm.address,)))
+        pools.append(ProcessPoolExecutor(jobs, context, initializer=begin, initargs=(warm.address, threads)))
         return pools[-1]
 
     before = set(multiprocessing.active_children())
@@ -79,8 +80,17 @@ def processes(jobs: int, libraries: tuple[str, ...]) -> Iterator[Callable[[], Ex
             worker.join()
 
 
-def begin(address: str) -> None:
+def allowed_threads() -> int:
+    """What OMP_NUM_THREADS says, else the cores that this process may use."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    if said.isdigit():
+        return int(said)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def begin(address: str, threads: str) -> None:
     """In a worker: the sweep handles Ctrl-C; without it a worker ends, and with the worker its kernel."""
+    os.environ["OMP_NUM_THREADS"] = threads  # more threads than cores make every run many times slower
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     kernels.join(address)

@@ -38,8 +38,7 @@ def run(sweep: Sweep, trials: int, goal: str, jobs: int, on: str) -> Counter:
     start = time.monotonic()
     with owned(sweep), handled(sweep):
         search = Search(sweep, match[2], match[1] == "max", trials)
-        libraries = notebooks.libraries(sweep.source)
-        with executors.opened(on, jobs, libraries, sweep.stop) as fresh:
+        with executors.opened(on, jobs, sweep.libraries, sweep.stop) as fresh:
             search.run(fresh, jobs)
         states = sweep.finish(start)
         search.tell_best()
@@ -99,7 +98,7 @@ class Search:
         point = self.sweep.point({key: suggested(trial, key, axis) for key, axis in self.sweep.axes.items()})
         trial.set_user_attr("values", {key: point.asked[key] for key in self.sweep.axes})
         point.stop.unlink(missing_ok=True)
-        passed = self.sweep.prepare(point.asked)
+        passed = self.sweep.prepare(point)
         self.running[executor.submit(work_of, point, passed, (self.sweep.stop,), False)] = trial, point
 
     def end(self, future: Future) -> None:

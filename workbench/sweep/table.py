@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import runs
-from workbench.notebooks import Outcome, Point
+from workbench.notebooks import Outcome, Point, title
 from workbench.sweep.grid import shown
 
 LONGEST = 50  # rows on the terminal; all are in sweep.csv
@@ -25,7 +25,7 @@ class Row:
     outcome: Outcome
 
     def cells(self, names: Sequence[str], scores: Sequence[str]) -> list[Any]:
-        asked, outcome = self.point.asked, self.outcome
+        asked, outcome = {"notebook": title(self.point.source), **self.point.asked}, self.outcome
         return [
             *(asked.get(name, "") for name in names), outcome.state, round(outcome.seconds, 2),
             *(outcome.scores.get(name, "") for name in scores), outcome.reason,

@@ -168,7 +168,8 @@ def forest(
     An arrow in the label of the axis points to where the arm is better than the reference.
     """
     rows = table[::-1]  # the first arm at the top
-    interval = {"left": rows["mean"] - rows["low"], "right": rows["high"] - rows["mean"]}
+    low, high = (rows[name].fillna(rows["mean"]) for name in ("low", "high"))  # of a single group no interval is known
+    interval = {"left": rows["mean"] - low, "right": high - rows["mean"]}
     data = pd.DataFrame({"arm": rows["arm"], "mean": rows["mean"], **interval})
     fill = hv.dim("arm").categorize(dict(colors))
     points = hv.Scatter(rows, "arm", ["mean", "low", "high", "p", "groups", "seeds"])
@@ -188,8 +189,9 @@ def forest(
 
 
 def around_zero(table: pd.DataFrame) -> tuple[float, float]:
-    """Limits that hold all intervals of `differences` and zero, with a margin."""
-    low, high = min(0.0, table["low"].min()), max(0.0, table["high"].max())
+    """Limits that hold all means and intervals of `differences` and zero, with a margin."""
+    known = table[["mean", "low", "high"]]
+    low, high = min(0.0, known.min().min()), max(0.0, known.max().max())
     margin = 0.08 * (high - low) or 1.0
     return low - margin, high + margin
 

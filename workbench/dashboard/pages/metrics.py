@@ -127,11 +127,20 @@ def pairs(found: pd.DataFrame, reference: str, metric: str) -> str:
     sign = f"+.{curves.digits(metric)}f"
     head = [f"Arm − {reference}", "Difference", "95 % interval", "p", "n"]
     rows = [
-        [r.arm, f"{r.mean:{sign}}", f"{r.low:{sign}} … {r.high:{sign}}", chance(r.p), f"{r.groups} × {r.seeds}"]
+        [r.arm, f"{r.mean:{sign}}", interval(r.low, r.high, sign), chance(r.p), f"{r.groups} × {r.seeds}"]
         for r in found.itertuples()
     ]
     told = "n: groups of cases × seeds, both random in the interval. p: Wilcoxon over groups, two-sided, uncorrected."
     return f"<p style='color:{frame.MUTED};font-size:12px;margin:0 0 8px'>{told}</p>" + frame.grid(head, rows)
+
+
+def interval(low: float, high: float, form: str) -> str:
+    """Both ends, or a dash where one group leaves the interval unknown.
+
+    >>> interval(0.1, 0.2, "+.1f"), interval(np.nan, np.nan, "+.1f")
+    ('+0.1 … +0.2', '–')
+    """
+    return "–" if np.isnan(low) else f"{low:{form}} … {high:{form}}"
 
 
 def chance(p: float) -> str:

@@ -8,6 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from workbench.data import Data, io
 from workbench.data.anatomy.folders import natural
@@ -107,6 +109,15 @@ def read_color(path: Path) -> np.ndarray:
     return np.repeat(image[..., None], 3, -1) if image.ndim == 2 else image
 
 
+def unseen(path: Path, size: int) -> Tensor:
+    """One image of which nothing is known, (3, size, size) in [0, 1], cut and scaled as in training.
+
+    Raises:
+        InvalidImage: one that cannot be read.
+    """
+    return torch.from_numpy(squared(read_color(path), size)).permute(2, 0, 1).float() / 255
+
+
 def hashed(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -120,7 +131,7 @@ def entries(root: Path) -> tuple[list[Entry], Aside]:
     Raises:
         InvalidImage: see `load`.
     """
-    paths = sorted((path for path in io.list_images(root) if not of_masks(path, root)), key=natural)
+    paths = photographs(root)
     told = read_rows(root)
     if told is None:
         found, aside = by_folder(root, paths)
@@ -128,6 +139,11 @@ def entries(root: Path) -> tuple[list[Entry], Aside]:
         found, aside = by_table(root, paths, *told)
     check_classes(root, found)
     return found, aside
+
+
+def photographs(root: Path) -> list[Path]:
+    """Every image below a folder, or a file itself, in natural order; folders of masks are left out."""
+    return sorted((path for path in io.list_images(root) if not of_masks(path, root)), key=natural)
 
 
 def of_masks(path: Path, root: Path) -> bool:

@@ -2,7 +2,8 @@
 
 `phantom()` draws chests with five findings; `materials()` draws grey images of materials and `natural()` coloured ones
 of the same, for methods that take over what was learnt from colour. `load(root)` reads CheXpert, ChestX-ray14, plain
-lists and MedMNIST files, all split by patient where patients are told. All return `Data` whose batches hold
+lists and MedMNIST files, all split by patient where patients are told; `unseen(path, size)` is one image of which
+nothing is known. All return `Data` whose batches hold
 
     image  (B, C, H, W)  in [0, 1]; grey ones have one channel, natural ones three
     label  (B, L)        1 where a finding is there, else 0
@@ -14,8 +15,8 @@ images without any label, for pre-training. Test images are never among them.
 """
 
 from workbench.data.radiograph.cases import Options, balanced_order, policies
-from workbench.data.radiograph.folders import check, load
+from workbench.data.radiograph.folders import check, load, unseen
 from workbench.data.radiograph.materials import materials, natural
 from workbench.data.radiograph.phantoms import phantom
 
-__all__ = ["Options", "balanced_order", "check", "load", "materials", "natural", "phantom", "policies"]
+__all__ = ["Options", "balanced_order", "check", "load", "materials", "natural", "phantom", "policies", "unseen"]

@@ -48,7 +48,7 @@ def read_rows(root: Path, options: Options) -> tuple[list[str], list[Row]]:
         rows.append(Row(path, np.array(findings, np.int8), group, official))
     check_files(root.name, [row.path for row in rows])
     if names != [""]:
-        check_kinds(root.name, wanted, rows)
+        check_kinds(root.name, wanted, np.stack([row.findings for row in rows]))
     return wanted, rows
 
 
@@ -212,11 +212,10 @@ def check_files(title: str, paths: list[Path]) -> None:
         raise InvalidImage(title, "one row an image", f"several for {named(double)}", "keep one of them")
 
 
-def check_kinds(title: str, names: list[str], rows: list[Row]) -> None:
-    """Raises InvalidImage where a finding is known to be everywhere, or nowhere."""
-    findings = np.stack([row.findings for row in rows])
+def check_kinds(title: str, names: list[str], findings: np.ndarray) -> None:
+    """Raises InvalidImage where one of the findings (N, L) is known to be everywhere, or nowhere."""
     for name, column in zip(names, findings.T, strict=True):
-        kinds = set(column.tolist()) - {UNKNOWN}
+        kinds = set(np.unique(column).tolist()) - {UNKNOWN}
         if len(kinds) < 2:
             found = {(0,): "images without it alone", (1,): "images with it alone"}.get(tuple(kinds), "none that tells")
             raise InvalidImage(title, f"images with and without {name}", found, "leave it out with labels=")
