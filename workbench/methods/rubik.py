@@ -12,7 +12,9 @@ K, steps and all that is said to be. No number here reproduces a table of the pa
 Decided: L_R as printed has no term for cubes that were not turned, so r = 1 everywhere would make it 0; here it is the
 full binary cross-entropy, summed over horizontal and vertical and averaged over cubes. The orientation accuracy is that
 of the 2 x 8 answers, of which saying "not turned" everywhere gets two thirds. In the test the puzzle of a volume is the
-same for all arms, and its cubes lie in the middle of their cells.
+same for all arms, and its cubes lie in the middle of their cells. The new head for classes sees the strongest
+features of each eighth of the volume side by side, as the heads of the pretext see eight cubes: the mean over all of it
+hides a small lesion.
 Known faults of other code, not taken over: cubes that start at i instead of i * side, so that all eight are one; a last
 permutation that is never drawn; heads outside of the optimiser; mirror images for turns; permutations that differ in
 two places only; a volume normalised as a whole, whose bias field tells where a cube was.
@@ -230,7 +232,7 @@ def segmentation_loss(logits: Tensor, label: Tensor) -> Tensor:
 
 
 class Rubik(method.Method):
-    """predict, by task: `logits` (B, K) of the classes and `feature` (B, W); or `mask` (B, 1, *S) of 0 to K.
+    """predict, by task: `logits` (B, K) of the classes and `feature` (B, 8 W); or `mask` (B, 1, *S) of 0 to K.
 
     Of the pretext: `logits` (B, K) of the permutations or poses, `score` (B, R, 8), the probabilities that a cube was
     turned horizontally, vertically, and masked, as far as these are played.
@@ -250,7 +252,7 @@ class Rubik(method.Method):
             self.heads = Heads(self.encoder.width, c)
             self.register_buffer("permutations", cubes.permutation_set(c.permutations, c.permutation_seed, c.select))
         elif c.task == "classification":
-            self.head = nn.Linear(self.encoder.width, len(c.classes.split(",")))
+            self.head = nn.Linear(CUBES * self.encoder.width, len(c.classes.split(",")))
         else:
             kind = {"unet": UNetDecoder, "duc": DUCDecoder}[c.decoder]
             self.decoder = kind(self.encoder.widths, 1 + len(c.structures.split(",")))
@@ -310,11 +312,11 @@ class Rubik(method.Method):
     # ---- the contract
 
     def told(self, volume: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of the task, and the last features, of volumes (B, C, X, Y, Z) in [0, 1]."""
+        """Logits of the task, and the strongest last features of each eighth, of volumes (B, C, X, Y, Z) in [0, 1]."""
         features = self.encoder(cubes.normalised(volume))
-        pooled = features[-1].flatten(2).mean(2)
-        logits = self.head(pooled) if self.config.task == "classification" else self.decoder(features)
-        return logits.float(), pooled.float()
+        cells = F.adaptive_max_pool3d(features[-1], 2).flatten(1)
+        logits = self.head(cells) if self.config.task == "classification" else self.decoder(features)
+        return logits.float(), cells.float()
 
     def updates(self, batch: Batch) -> Iterator[Update]:
         c = self.config

@@ -4,6 +4,7 @@ Cubes are numbered with the last axis fastest: cube 4 a + 2 b + c lies in the a-
 180 degrees is a flip of two axes; a flip of one would be a mirror image, which no turn gives.
 """
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import permutations as all_permutations
@@ -24,6 +25,12 @@ Select = Literal["max_min", "max_mean", "random"]
 # ---------------------------------------------------------------- permutations
 
 
+@functools.cache
+def every_permutation() -> np.ndarray:
+    """(8!, 8) all orders of the cubes."""
+    return np.array(list(all_permutations(range(CUBES))), np.int8)
+
+
 def permutation_set(count: int, seed: int, select: Select = "max_min") -> Tensor:
     """(K, 8) int64, different permutations of the cubes, chosen one by one from all 8!.
 
@@ -33,7 +40,7 @@ def permutation_set(count: int, seed: int, select: Select = "max_min") -> Tensor
     Raises:
         InvalidParameter: more than there are.
     """
-    every = np.array(list(all_permutations(range(CUBES))), np.int8)
+    every = every_permutation()
     if count > len(every):
         raise InvalidParameter("permutations", f"at most {len(every)}", str(count), "choose fewer")
     every = every[np.random.default_rng(seed).permutation(len(every))]

@@ -16,7 +16,7 @@ STRUCTURES = ("ventricle", "haemorrhage")
 SKULL = (0.84, 0.96, 0.88)  # outer radii
 INNER = 0.88  # of the skull's radius: where the brain begins
 CORTEX = 0.74  # of the skull's radius: where grey matter ends
-BONE, GREY, WHITE, FLUID, AIR, BLOOD = 0.95, 0.52, 0.42, 0.20, 0.04, 0.74
+BONE, GREY, WHITE, FLUID, AIR, BLOOD = 0.95, 0.48, 0.40, 0.18, 0.04, 0.85
 PARTS = (  # grey, centre, radii: no two octants look alike, and none looks like another one turned
     (FLUID, (-0.17, 0.10, 0.14), (0.11, 0.34, 0.20)),  # the larger ventricle, left
     (FLUID, (0.13, 0.04, 0.10), (0.07, 0.24, 0.12)),  # the smaller, right
@@ -27,7 +27,7 @@ PARTS = (  # grey, centre, radii: no two octants look alike, and none looks like
 )
 CEREBELLUM = ((0.04, -0.58, -0.44), (0.44, 0.26, 0.24))
 FOLDS = 9.0  # radians a half side of the cerebellum's stripes
-BIAS, NOISE = 0.15, 0.045  # the noise is a standard deviation, grey
+BIAS, NOISE = 0.12, 0.035  # the noise is a standard deviation, grey
 
 
 def phantom(options: Options = DEFAULT) -> Data:
@@ -97,8 +97,8 @@ def anatomy(rng: np.random.Generator, at: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def specks(rng: np.random.Generator, at: np.ndarray, grey: np.ndarray) -> np.ndarray:
-    """The head with calcium: one to three small bright specks anywhere, which are no blood."""
-    for _ in range(rng.integers(1, 4)):
+    """The head with calcium: up to two small bright specks anywhere, which are no blood."""
+    for _ in range(rng.integers(0, 3)):
         share = ball(at, inside(rng, 0.55), rng.uniform(0.05, 0.08))
         grey = grey * (1 - share) + 0.9 * share
     return grey
@@ -125,29 +125,29 @@ def side(rng: np.random.Generator) -> float:
 
 
 def aneurysm(rng: np.random.Generator, at: np.ndarray) -> np.ndarray:
-    """A compact, even ball at the base, near the middle."""
-    centre = np.array([0.12 * side(rng), 0.26, -0.36]) + rng.uniform(-0.10, 0.10, 3)
-    return ball(at, centre, rng.uniform(0.14, 0.20))
+    """A compact, even ball at the base, near the middle and the front."""
+    centre = np.array([0.0, 0.30, -0.38]) + rng.uniform(-0.12, 0.12, 3)
+    return ball(at, centre, rng.uniform(0.20, 0.26))
 
 
 def malformation(rng: np.random.Generator, at: np.ndarray) -> np.ndarray:
-    """A tangle in a lobe, near the surface: a ball with holes."""
-    centre = np.array([0.50 * side(rng), 0.42 * side(rng), 0.22]) + rng.uniform(-0.12, 0.12, 3)
+    """A tangle in a parietal lobe, near the surface: a ball with holes."""
+    centre = np.array([0.46 * side(rng), -0.40, 0.30]) + rng.uniform(-0.12, 0.12, 3)
     texture = ndimage.gaussian_filter(rng.standard_normal(at.shape[1:]), 0.9)
-    return ball(at, centre, rng.uniform(0.22, 0.28)) * (texture > 0)
+    return ball(at, centre, rng.uniform(0.28, 0.36)) * (texture > 0)
 
 
 def moyamoya(rng: np.random.Generator, at: np.ndarray) -> np.ndarray:
-    """Several small spots about the ventricles of one side."""
-    centre = np.array([0.30 * side(rng), 0.05, 0.20]) + rng.uniform(-0.08, 0.08, 3)
-    spots = [ball(at, centre + rng.uniform(-0.22, 0.22, 3), rng.uniform(0.07, 0.11)) for _ in range(4)]
+    """Several small spots above and in front of the ventricles."""
+    centre = np.array([0.15 * side(rng), 0.35, 0.40]) + rng.uniform(-0.10, 0.10, 3)
+    spots = [ball(at, centre + rng.uniform(-0.25, 0.25, 3), rng.uniform(0.08, 0.12)) for _ in range(5)]
     return np.max(spots, axis=0)
 
 
 def hypertension(rng: np.random.Generator, at: np.ndarray) -> np.ndarray:
     """A long, even body in the deep nuclei of one side."""
-    centre = np.array([0.34 * side(rng), 0.02, -0.06]) + rng.uniform(-0.08, 0.08, 3)
-    return ball(at, centre, np.array([0.10, 0.26, 0.12]) * rng.uniform(0.9, 1.2))
+    centre = np.array([0.34 * side(rng), 0.02, -0.04]) + rng.uniform(-0.10, 0.10, 3)
+    return ball(at, centre, np.array([0.12, 0.34, 0.14]) * rng.uniform(0.9, 1.2))
 
 
 HAEMORRHAGES: tuple[Callable[[np.random.Generator, np.ndarray], np.ndarray], ...] = (
