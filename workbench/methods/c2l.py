@@ -49,7 +49,7 @@ Pairs = list[tuple[Tensor, Tensor]]
 class Encoder(method.Config):
     """The network that all stages share."""
 
-    backbone: Backbone = "small"  # network without its last layer; paper scale resnet18 or densenet121 (code)
+    backbone: Backbone = "residual"  # network without its last layer; paper scale resnet18 or densenet121 (code)
     base: Count = 8  # first width of a small backbone (card: tiny preset)
 
 
@@ -74,7 +74,9 @@ class Pretraining(Encoder):
     pre_lr: Positive = 0.03  # SGD's rate, divided by ten after 1/2, 2/3 and 5/6 of all steps (code)
     pre_momentum: Fraction = 0.9  # SGD's (code)
     pre_decay: Weight = 1e-4  # SGD's weight decay (code)
-    pre_epochs: Count = 6  # epochs; MoCo, with half the student passes, has twice as many (card: tiny); paper 120 (code)
+    pre_epochs: Count = (
+        6  # epochs; MoCo, with half the student passes, has twice as many (card: tiny); paper 120 (code)
+    )
     pre_batch: Count = 32  # images a step (card: tiny); paper scale 128 (code)
 
 
@@ -217,7 +219,8 @@ class C2L(method.Method):
         c, self.labels = config, findings.names(config.labels)
         self.encoder = backbone(c.backbone, 3, base=c.base)
         if c.phase != "pretrain":
-            self.head = nn.Linear(self.encoder.width, len(self.labels))
+            scale = nn.BatchNorm1d(self.encoder.width, affine=False, momentum=None) if c.phase == "probe" else None
+            self.head = nn.Sequential(scale or nn.Identity(), nn.Linear(self.encoder.width, len(self.labels)))
             self.encoder.requires_grad_(c.phase == "finetune")
             return
         self.embedding = nn.Linear(self.encoder.width, c.dim)
