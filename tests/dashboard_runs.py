@@ -464,3 +464,62 @@ def write_modalities(root: Path, arm: str, seed: int = 0, cases: int = 6, size: 
     stacked = {name: np.stack(parts) for name, parts in arrays.items()}
     finish(run, index, pd.DataFrame(rows), stacked, np.ones(2, np.float32), {"tumour": (1,)})
     return run
+
+
+# ---------------------------------------------------------------- classifications
+
+CLASSES = ("tan", "brown", "slate", "red")
+FINDINGS = ("nodule", "effusion")
+SKILL = {"cclnet": 2.5, "hardlabels": 1.2, "pretrained": 1.8}  # how far the classes lie apart
+
+
+def write_classes(
+    root: Path, arm: str, seed: int = 0, cases: int = 40, size: int = 24, findings: bool = False, train: int = 100
+) -> runs.Run:
+    """One finished run that tells classes apart, or findings of which every fifth is unknown; `pretrained` cannot call.
+
+    Two cases in a row are of one group. Features have six numbers.
+    """
+    kind, names = ("radiograph", FINDINGS) if findings else ("lesion", CLASSES)
+    data = {"kind": kind, "name": "phantom", "size": size, "train": 100, "labelled": train if findings else 0}
+    run = runs.create(root, {"method": arm, "config": {}, "budget": {}, "data": data, "seed": seed}, arm)
+    rng, own = np.random.default_rng(5), np.random.default_rng([seed, len(arm), train])
+    group = np.arange(cases) // 2
+    number = rng.integers(len(CLASSES), size=cases)[group]
+    there = np.stack([number % 2, number // 2], 1)
+    skill, count = SKILL[arm] * (train / 100) ** 0.5, len(names)
+    ways = np.eye(6)[: len(CLASSES)]
+    feature = 4 + skill * ways[number] + own.normal(0, 0.7, (cases, 6))
+    arrays = {"image": np.stack([filmed(n, 2, size)[0][0] for n in number]), "feature": feature.astype(np.float16)}
+    logits = skill * ((there if findings else ways[number]) - 0.5) + own.normal(0, 0.6, (cases, count))
+    rows = [{"case": f"c{n:04d}", "group": f"g{group[n]:03d}"} for n in range(cases)]
+    scores = pd.DataFrame(rows)
+    if findings:
+        known = np.ones((cases, count), np.float32)
+        known[4::5, 1] = 0
+        arrays |= {"label": there.astype(np.uint8), "known": known}
+        right = ((logits > 0) == there).mean(1)
+    else:
+        arrays["class"] = number.astype(np.float32)
+        right = (logits.argmax(1) == number).astype(float)
+    if arm == "pretrained":
+        scores["nce"] = 1.0
+    else:
+        scores["accuracy"] = right
+        arrays["score" if findings else "logits"] = (1 / (1 + np.exp(-logits)) if findings else logits).astype("f4")
+    told = {"truth": "label" if findings else "class", "train": train, "whole": []}
+    if arm == "cclnet" and not findings:
+        similar = np.kron(np.eye(2), np.full((2, 2), 0.5)) + 0.5 * np.eye(4)
+        noise = own.normal(0, 0.05, (4, 4))
+        whole = {"similarity": similar, "correlation": (similar * 1.6 - 0.6 + noise + noise.T).clip(-1, 1)}
+        told["whole"] = sorted(whole)
+        for name, array in whole.items():
+            np.save(run.path / "samples" / f"{name}.npy", array.astype(np.float32))
+    for name, array in arrays.items():
+        np.save(run.path / "samples" / f"{name}.npy", array)
+    told |= {"cases": rows, "arrays": sorted(arrays), "labels": {name: [n] for n, name in enumerate(names)}}
+    runs.write_json(run.path / "samples" / "index.json", told)
+    scores.to_parquet(run.path / "scores.parquet")
+    (run.path / "metrics.jsonl").write_text(json.dumps({"step": 1, "epoch": 1, "time": 1.0, "loss": 0.5}) + "\n")
+    (run.path / "done").touch()
+    return run

@@ -467,7 +467,8 @@ def rendered(viewable):
 
 
 def test_pages_are_found_in_their_folder():
-    pages = ["colorizations", "modalities", "masks", "points", "tree", "video", "metrics"]
+    pages = ["colorizations", "modalities", "masks", "classification", "embeddings", "labels"]
+    pages += ["points", "tree", "video", "metrics"]
     assert [page.name for page in dashboard.select(None)] == pages
     assert dashboard.colorizations.needs == colors.NEEDS
     with pytest.raises(InvalidParameter, match="did you mean metrics"):

@@ -8,6 +8,7 @@ from workbench import data, fit, method
 
 PIXELS = ("image", "target", "color")  # in [0, 1]: kept as uint8 with the channels last
 LABELS = ("mask", "label", "foreground")  # whole numbers: kept as uint8
+HALF = 65504.0  # the largest float16
 
 
 def assess(model: method.Method, source: data.Data) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
@@ -28,11 +29,14 @@ def learned(model: method.Method) -> dict[str, np.ndarray]:
 
 
 def encoded(key: str, value: torch.Tensor) -> np.ndarray:
-    """As it is kept: pixels and labels (B, C, *S) as uint8 (B, *S) or (B, *S, 3), else bytes as such or float32."""
+    """As it is kept: pixels and labels (B, C, *S) as uint8 (B, *S) or (B, *S, 3), findings (B, L) as uint8, features
+    (B, D) as float16, all else bytes as such or float32."""
     if value.dtype == torch.uint8:
         return value.cpu().numpy()
+    if key == "feature" and value.ndim == 2:  # a vector a case, for as many cases as there are
+        return value.float().clamp(-HALF, HALF).half().cpu().numpy()
     if key not in PIXELS + LABELS:
         return value.float().cpu().numpy()
     value = value.float() * 255 if key in PIXELS else value
     value = value.round().clamp(0, 255).to(torch.uint8).cpu()
-    return (value[:, 0] if value.shape[1] == 1 else value.movedim(1, -1)).numpy()
+    return (value[:, 0] if value.ndim > 2 and value.shape[1] == 1 else value.movedim(1, -1)).numpy()

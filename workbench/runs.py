@@ -184,6 +184,9 @@ class Samples:
     predicted labels.
     Segmentations: `image`, and `label` and `mask`, true and predicted label maps (N, H, W) or (N, X, Y, Z); `spacing`
     (N, axes) float32 in mm; the index names the classes in `labels`, each with its values, and the `unit` of spacing.
+    Classifications: `feature` (N, D) float16 and either `logits` (N, K) of classes that exclude each other or `score`
+    (N, L), (N,), the probabilities of findings; the index names in `truth` the array that holds the class (N,) or the
+    findings (N, L) with `known` (N, L), in `labels` the classes, and tells in `train` how many images were learnt from.
     Arrays of the run itself, such as a matrix between classes, have no cases: `whole` names and reads them.
     """
 

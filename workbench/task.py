@@ -177,6 +177,7 @@ def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
         runs.save(run.path / "samples" / f"{key}.npy", lambda file, array=array: np.save(file, array))
     cases = table[[name for name in table if name in compare.NOT_METRICS]].to_dict("records")
     told = {"labels": dict(task.data.labels), "unit": task.data.unit, "whole": sorted(whole)}
+    told |= {"truth": task.data.truth, "train": len(task.data.train)}
     runs.write_json(run.path / "samples" / "index.json", {"cases": cases, "arrays": sorted(arrays)} | told)
     tensors = {k: v.contiguous() for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
     runs.save(run.path / "weights.safetensors", lambda file: file.write(serialize(tensors)))

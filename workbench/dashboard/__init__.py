@@ -54,7 +54,7 @@ def app(root: Path | str | None = None, pages: Sequence[str] | None = None) -> p
     found = run_folders.find(folder)
     chosen = select(pages)
     if pages is None:
-        chosen = [page for page in chosen if any(map(page.concerns, found))] or chosen
+        chosen = [page for page in chosen if page.worth(found)] or chosen
     if not found:
         return frame.page(folder, pn.Column(frame.empty(f"No runs under {folder}", "workbench run smcgan")))
     return frame.page(folder, frame.tabs([(page.title, page) for page in chosen], found))

@@ -16,7 +16,7 @@ from workbench.errors import InvalidRun
 from workbench.runs import Run
 from workbench.views import curves
 
-PREFERRED = ("fg_psnr", "dice", "ed", "ap", "psnr", "ciede2000")
+PREFERRED = ("fg_psnr", "dice", "ed", "ap", "psnr", "ciede2000", "auc", "accuracy")
 
 
 class Keys(ReactiveHTML):

@@ -44,8 +44,9 @@ class Data:
 
     `spec` holds what a method must know to be built for it (`size`, `regions`, ...); `shown` names the inputs and
     targets that are kept to look at; `labels` names the classes of a label map, each with the values that belong to it
-    (a disc includes its cup); `unit` is that of distances, mm where the files tell the size of a pixel; `aside` lists
-    unreadable files with reasons.
+    (a disc includes its cup), or the classes and findings of whole images; `unit` is that of distances, mm where the
+    files tell the size of a pixel; `aside` lists unreadable files with reasons; `truth` names that one of `shown` which
+    a classifier is asked for: the number of a class (N,), or findings (N, L) of which `known` tells whether they are.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Data:
     labels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     unit: str = "px"
     aside: list[tuple[str, str]] = field(default_factory=list)
+    truth: str = ""
 
     @cached_property
     def fingerprint(self) -> str:

@@ -47,6 +47,12 @@ NAMES = {
     "selected_clean": "Selected clean",
     "ed": "Euclidean distance",
     "auc": "AUC",
+    "ece": "ECE",
+    "nll": "NLL",
+    "accuracy": "Accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "balanced_accuracy": "Balanced accuracy",
     "f1": "F1",
     "ap": "AP",
     "auroc": "AUROC",
@@ -194,11 +200,11 @@ def check(run: "Run", needs: Mapping[str, "Axes"]) -> None:
     sizes = {}
     for name, axes in needs.items():
         array, allowed = run.samples.array(name), axes if isinstance(axes, tuple) else (axes,)
-        kind = "uint8" if max(allowed) > 2 else "float32"
-        if array.ndim not in allowed or array.dtype != kind:
-            expected = f"{' or '.join(map(str, allowed))} axes of {kind}"
+        kinds = ("uint8",) if max(allowed) > 2 else ("float32", "float16")
+        if array.ndim not in allowed or array.dtype not in kinds:
+            expected = f"{' or '.join(map(str, allowed))} axes of {kinds[0]}"
             raise InvalidRun(run.samples.path / f"{name}.npy", expected, f"{array.shape} of {array.dtype}", REMEDY)
-        if kind == "uint8":
+        if array.dtype == "uint8":
             sizes[name] = array.shape[1:]
     plain = min(sizes.values(), key=len, default=())
     fits = {plain: sizes, (*plain, 3): PICTURES}

@@ -131,8 +131,21 @@ def save(element: hv.core.Dimensioned, path: Path | str, title: str = "") -> Non
     Raises:
         OSError: the file cannot be written.
     """
-    script, drawn = components(hv.render(element, backend="bokeh"))
+    Path(path).write_text(document(title, [("", [element])]), encoding="utf-8")
+
+
+def document(title: str, sections: Iterable[tuple[str, Sequence[hv.core.Dimensioned]]]) -> str:
+    """A page of live pictures that asks for nothing else: a heading each section, its pictures side by side."""
+    sections = [(heading, list(elements)) for heading, elements in sections]
+    drawn = tuple(hv.render(element, backend="bokeh") for _, elements in sections for element in elements)
+    script, places = components(drawn)
     code = Resources("inline", components=["bokeh"]).js_raw  # without what other packages have it load beside
     library = "".join(f"<script>{text}</script>" for text in code)
+    rest, body = iter(places), ""
+    for heading, elements in sections:
+        shown = "".join(f"<div>{place}</div>" for _, place in zip(elements, rest))
+        body += (f"<h2>{escape(heading)}</h2>" if heading else "") + f"<div class='case'>{shown}</div>"
     head = f"<meta charset='utf-8'><title>{escape(title)}</title>{library}{script}"
-    Path(path).write_text(f"<!doctype html><html><head>{head}</head><body>{drawn}</body></html>", encoding="utf-8")
+    named = f"<h1>{escape(title)}</h1>" if title and len(sections) > 1 else ""
+    style = f"<style>{STYLE}</style>" if named else ""
+    return f"<!doctype html><html><head>{head}{style}</head><body>{named}{body}</body></html>"

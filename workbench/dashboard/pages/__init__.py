@@ -35,6 +35,7 @@ class Page:
     also: Callable[[Run], None] | None
     kind: Callable[[Run], bool] | None
     example: str
+    among: Callable[[list[Run]], bool] | None = None
 
     def __call__(self, runs: Iterable[Run]) -> pn.viewable.Viewable:
         """The page for the runs it can show, over a note on those set aside; never fails for a broken run."""
@@ -55,6 +56,11 @@ class Page:
         except InvalidRun:
             return False
 
+    def worth(self, runs: Iterable[Run]) -> bool:
+        """Whether there is something to show among all these runs."""
+        found = [run for run in runs if self.concerns(run)]
+        return bool(found) and (self.among is None or self.among(found))
+
 
 def page(
     title: str,
@@ -63,6 +69,7 @@ def page(
     also: Callable[[Run], None] | None = None,
     kind: Callable[[Run], bool] | None = None,
     example: str = "workbench run smcgan",
+    among: Callable[[list[Run]], bool] | None = None,
 ) -> Callable[[Callable], Page]:
     """Makes a page of a function.
 
@@ -71,10 +78,12 @@ def page(
         also: raises InvalidRun for a run that has the arrays and cannot be shown all the same.
         kind: whether a run with these arrays is one that the page shows; it leaves others to other pages.
         example: a command that makes runs for it.
+        among: whether those that it concerns are, together, worth a page.
     """
 
     def register(draw: Callable[[list[Run]], pn.viewable.Viewable]) -> Page:
-        REGISTER[draw.__name__] = made = Page(draw.__name__, title, dict(needs), draw, order, also, kind, example)
+        made = Page(draw.__name__, title, dict(needs), draw, order, also, kind, example, among)
+        REGISTER[draw.__name__] = made
         return made
 
     return register

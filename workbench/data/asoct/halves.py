@@ -111,7 +111,8 @@ def assembled(name: str, splits: Mapping[str, Sequence[Half]], options: Options,
     closed = made["train"].tensors["closed"].numpy()
     anew = redealt(closed, np.random.default_rng([options.data_seed, 7]))
     made["train"].tensors["shuffled"] = torch.from_numpy(anew)
-    return Data(name, **made, spec={"size": options.size}, shown=SHOWN, **rest)
+    angles = {"open": (0,), "closed": (1,)}
+    return Data(name, **made, spec={"size": options.size}, shown=SHOWN, labels=angles, truth="closed", **rest)
 
 
 def redealt(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:

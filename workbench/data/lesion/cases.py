@@ -17,6 +17,7 @@ ALIKE = 0.5  # known similarity within a pair; 1 is a class with itself, 0 is ac
 SIMILARITY = tuple(
     tuple(1.0 if i == j else ALIKE * (i // 2 == j // 2) for j in range(len(CLASSES))) for i in range(len(CLASSES))
 )
+SHOWN = ("image", "class")
 COMMON = (0, 2, 4, 6, 1, 3, 5, 7)  # phantom classes from common to rare: every pair has a common and a rarer one
 
 Item = TypeVar("Item")
@@ -92,7 +93,7 @@ def assembled(
     spec = {"channels": 3, "classes": ",".join(classes), "similarity": tuple(map(tuple, similarity))}
     spec["size"] = made["train"].tensors["image"].shape[-1]
     labels = {name: (number,) for number, name in enumerate(classes)}
-    return Data(name, **made, spec=spec, shown=("image",), labels=labels, aside=aside or [])
+    return Data(name, **made, spec=spec, shown=SHOWN, labels=labels, aside=aside or [], truth="class")
 
 
 def cases(images: Sequence[Image], classes: Sequence[str]) -> Cases:

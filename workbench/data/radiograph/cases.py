@@ -12,7 +12,7 @@ from workbench.data import Cases, Data
 from workbench.errors import InvalidParameter, unknown
 
 UNKNOWN = -1  # of a finding: neither there nor not there
-SHOWN = ("image",)
+SHOWN = ("image", "label", "known")
 LEAST = 32  # side of an image, pixels: less shows no finding
 PIXEL_BYTES = 2  # of a pixel and channel in memory while a data set is put together
 
@@ -133,7 +133,8 @@ def assembled(
     made = {split: cases(training(own, options) if split == "train" else own) for split, own in splits.items()}
     channels = made["train"].tensors["image"].shape[1]
     spec = {"size": options.size, "channels": channels, "labels": ",".join(labels), "images": len(made["train"])}
-    return Data(name, **made, spec=spec, shown=SHOWN, **rest)
+    named = {name: (column,) for column, name in enumerate(labels)}
+    return Data(name, **made, spec=spec, shown=SHOWN, labels=named, truth="label", **rest)
 
 
 def cases(pictures: Sequence[Picture]) -> Cases:
