@@ -1,6 +1,8 @@
 """C2L: contrasts against slow loops, the queue, the teacher, mixing, ShuffleBN, resuming, and how stages are shared."""
 
 import math
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from conftest import FLOAT32, small_data, small_method
 from torch import nn
 from torch.nn import functional as F
 
-from workbench import data, fit, study
+from workbench import data, device, fit, study
 from workbench.data.radiograph.cases import Options
 from workbench.errors import InvalidParameter
 from workbench.fit import Budget, Stopped
@@ -378,6 +380,22 @@ def test_pretraining_stopped_and_resumed_equals_never_stopped(change, tmp_path):
     resumed = fit.fit(trainer(**change), train, budget, seed=3, folder=tmp_path)
     assert all(torch.equal(value, resumed.state_dict()[key]) for key, value in whole.state_dict().items())
     assert whole.pointer == 6 * 4 * (1 if change.get("enqueue") else TERMS[change.get("terms", "all")]) % 32
+
+
+def process_of_two(rank: int, port: int, folder: str) -> None:
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    with device.processes():
+        model = fit.fit(trainer(), unlabelled(), FLOAT32, folder=Path(folder))
+        torch.save(model.state_dict(), Path(folder) / f"rank{rank}.pt")
+
+
+def test_two_processes_have_one_queue_one_z_and_equal_weights(tmp_path):
+    torch.multiprocessing.spawn(process_of_two, (21000 + os.getpid() % 20000, str(tmp_path)), nprocs=2)
+    one, two = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    same = [key for key in one if "running_" not in key]  # on CPU each process has batch statistics of its own
+    assert {"queue", "pointer", "z"} <= set(same) and all(torch.equal(one[key], two[key]) for key in same)
+    assert one["pointer"] == 4 * 3 * 4 % 32, "the keys of both"
 
 
 @pytest.mark.parametrize("terms", TERMS)

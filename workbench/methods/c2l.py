@@ -83,7 +83,7 @@ class Config(Pretraining):
     phase: Literal["finetune", "probe", "pretrain"] = "finetune"  # probe: only the last layer learns
     start: Literal["pretrained", "proxy", "random", "file"] = "pretrained"  # where the encoder's weights come from
     weights: str = ""  # file or hub id of the encoder's weights, for start=file
-    lr: Positive = 1e-3  # Adam's rate of fine-tuning; paper scale 1e-4 (inferred)
+    lr: Positive = 3e-3  # Adam's rate of fine-tuning (tuned: best for random weights, too); paper scale 1e-4 (inferred)
     probe_lr: Positive = 1e-2  # Adam's rate of the last layer alone (inferred)
     proxy_lr: Positive = 2e-3  # Adam's rate on the PROXY's coloured images, falling as a cosine (inferred)
     proxy_epochs: Count = 8  # on the proxy's images (inferred)
