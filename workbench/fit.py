@@ -6,6 +6,7 @@ numbers of the whole one.
 """
 
 import contextlib
+import math
 import signal
 import threading
 import time
