@@ -204,7 +204,7 @@ def test_schedules_by_hand():
     assert left(clip=0.1) == pytest.approx(1 - 0.5 * 0.1 * 4, abs=1e-5)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "steps"])
 def test_a_checkpoint_of_any_schedule_is_taken_up(schedule, tmp_path):
     budget = Budget(**{**vars(PLAIN), "schedule": schedule})
     with pytest.raises(Stopped):
