@@ -204,6 +204,14 @@ def test_schedules_by_hand():
     assert left(clip=0.1) == pytest.approx(1 - 0.5 * 0.1 * 4, abs=1e-5)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "steps"])
+def test_a_checkpoint_of_any_schedule_is_taken_up(schedule, tmp_path):
+    budget = Budget(**{**vars(PLAIN), "schedule": schedule})
+    with pytest.raises(Stopped):
+        fit.fit(Line(), Ones(), budget, folder=tmp_path, watch=lambda told: told.total == 3)
+    assert torch.equal(fit.fit(Line(), Ones(), budget, folder=tmp_path).weight, fit.fit(Line(), Ones(), budget).weight)
+
+
 def test_averaged_weights_are_what_is_left():
     values = [0.5, 0.0, -0.5, -1.0]  # after each step; the first is taken as it is
     expected = values[0]

@@ -6,6 +6,7 @@ numbers of the whole one.
 """
 
 import contextlib
+import math
 import signal
 import threading
 import time
@@ -161,7 +162,8 @@ def average_gradients(targets: list[Tensor]) -> None:
 
 def set_rates(optimizers: dict[str, Optimizer], budget: Budget, part: float) -> None:
     """Every rate as the schedule has it when `part` of the training, in [0, 1), is done."""
-    linear, cosine, steps = min(1.0, 2 - 2 * part), (1 + np.cos(np.pi * part)) / 2, 0.1 ** sum(part >= s for s in STEPS)
+    linear, cosine = min(1.0, 2 - 2 * part), (1 + math.cos(math.pi * part)) / 2  # no NumPy: a checkpoint holds rates
+    steps = 0.1 ** sum(part >= s for s in STEPS)
     factor = {"constant": 1.0, "linear": linear, "cosine": cosine, "steps": steps}[budget.schedule]
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
