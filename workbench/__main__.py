@@ -4,11 +4,12 @@ import ast
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
-from tyro.conf import AvoidSubcommands, Positional, UseAppendAction, arg
+from tyro.conf import AvoidSubcommands, Positional, UseAppendAction, arg, subcommand
 
 from workbench import runs
 from workbench.config import parse
@@ -257,23 +258,53 @@ def serve_dashboard(folder: Positional[Path | None] = None, port: int = 5006, sh
     dashboard.serve(folder or runs.root_folder(), port=port, show=show)
 
 
-@app.command(name="data")
-def check_data(
-    action: Positional[Literal["check"]], name: Positional[str], root: Positional[Path], settings: Pairs = ()
-) -> None:
-    """Check a folder of images for a method: what would be used, what set aside and why, and the ids of the cases.
+@dataclass
+class Check:
+    """Check a folder of images for a method: what would be used, what set aside and why, and the ids of the cases."""
 
-    Args:
-        action: check
-        name: A method.
-        root: The folder.
-        settings: A setting of the data, such as -p test=20; may be repeated.
+    name: Positional[str]  # A method.
+    root: Positional[Path]  # The folder.
+    settings: Pairs = ()  # A setting of the data, such as -p test=20; may be repeated.
+
+    def __call__(self) -> None:
+        from workbench import data
+        from workbench.method import method_class
+
+        for line in data.check(method_class(self.name).data, self.root, **parse(self.settings)):
+            print(line)
+
+
+@dataclass
+class Pack:
+    """Decode a large set of images once, into a store that trainings read: -p root=STORE.
+
+    What an interrupted pack finished is kept: the same command goes on. Files that cannot be read are listed in
+    STORE/refused.csv with reasons.
     """
-    from workbench import data
-    from workbench.method import method_class
 
-    for line in data.check(method_class(name).data, root, **parse(settings)):
-        print(line)
+    source: Annotated[Positional[Path], arg(metavar="SRC")]  # A folder of images, or a text list or CSV table of them.
+    store: Annotated[Positional[Path], arg(metavar="STORE")]  # The store: a new folder, or one to go on with.
+    list: Annotated[Path | None, arg(metavar="FILE")] = (
+        None  # A list or table whose paths lie below the folder; its columns are kept.
+    )
+    size: int = 256  # Side of the square images, pixels.
+    channels: int = 1  # 1 for grey images, 3 for colours.
+    window: str = "auto"  # auto stretches pictures of more than 8 bits from 0.1 to 99.9 %, full keeps their range.
+    jobs: int = os.cpu_count() or 1  # Processes.
+
+    def __call__(self) -> None:
+        from workbench.data.store import Packing, pack
+
+        packing = Packing(size=self.size, channels=self.channels, window=self.window)
+        print(pack(self.source, self.store, packing, table=self.list, jobs=self.jobs))
+
+
+@app.command(name="data")
+def serve_data(
+    action: Annotated[Annotated[Check, subcommand("check")] | Annotated[Pack, subcommand("pack")], arg(name="")],
+) -> None:
+    """Check a folder of images for a method, or pack a large set of images into a store."""
+    action()
 
 
 @app.command(name="check")

@@ -128,14 +128,17 @@ def moved(images: Tensor, centre: Tensor, half: Tensor, angle: Tensor, flip: Ten
     brings in from beyond the crop is black, its edge as soft as if the crop had been padded with zeros.
     """
     sign = torch.where(flip, -1.0, 1.0).to(images.dtype)
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    turn = torch.stack([torch.stack([cos * sign, -sin, zero], 1), torch.stack([sin * sign, cos, zero], 1)], 1)
-    shape = [len(images), 1, size, size]
-    inside = F.affine_grid(turn, shape, align_corners=False)  # (B, S, S, 2): where in the crop
-    grid = torch.addcmul(centre[:, None, None], half[:, None, None], inside)
+    line = torch.arange(size, dtype=images.dtype, device=images.device) - (size - 1) / 2  # pixels from the middle
+    cos, sin = (value[:, None, None] for value in (angle.cos(), angle.sin()))
+    along, down = sign[:, None, None] * line, line[:, None]
+    terms = ((cos * along, -sin * down), (sin * along, cos * down))  # x and y in the crop: each a row and a column
+    grid = images.new_empty(len(images), size, size, 2)
+    for axis, (row, column) in enumerate(terms):
+        scale = half[:, axis, None, None] * (2 / size)
+        torch.add(scale * row + centre[:, axis, None, None], scale * column, out=grid[..., axis])  # stack takes longer
     made = F.grid_sample(images, grid, "bilinear", "border", align_corners=False)
-    cover = inside.abs().mul_(-size / 2).add_((size + 1) / 2).clamp_(0, 1).prod(3)
-    return made * cover[:, None]
+    beyond = torch.maximum(*(torch.add(row, column).abs_() for row, column in terms))
+    return made * beyond.neg_().add_((size + 1) / 2).clamp_(0, 1)[:, None]
 
 
 # ---------------------------------------------------------------- colour
@@ -165,19 +168,21 @@ def colored(images: Tensor, numbers: Tensor, recipe: Recipe) -> Tensor:
 def shifted(images: Tensor, turns: Tensor) -> Tensor:
     """RGB (B, 3, H, W) with the hue of HSV moved by so many turns (B, 1, 1); value and chroma stay."""
     red, green, blue = images.unbind(1)
-    top, low = images.amax(1), images.amin(1)
-    chroma = top - low
-    safe = torch.where(chroma > 0, chroma, 1)
-    hue = torch.where(green == top, 2 + (blue - red) / safe, 4 + (red - green) / safe)
-    hue = torch.where(red == top, (green - blue) / safe, hue) + 6 * turns
-    faces = [torch.remainder(hue + n, 6) for n in (5, 3, 1)]
-    return torch.stack([top - chroma * torch.minimum(face, 4 - face).clamp_(0, 1) for face in faces], 1)
+    top, low = torch.maximum(torch.maximum(red, green), blue), torch.minimum(torch.minimum(red, green), blue)
+    chroma, is_red, is_green = top - low, red == top, green == top
+    rise = torch.where(is_red, green - blue, torch.where(is_green, blue - red, red - green))
+    hue = rise.div_(chroma.clamp_min(1e-12)).add_(torch.where(is_red, 0.0, torch.where(is_green, 2.0, 4.0)))
+    hue = hue.add_(6 * turns)
+    hue = torch.addcmul(hue, hue.mul(1 / 6).floor_(), hue.new_tensor(-6.0))  # in [0, 6): remainder, 5 times as fast
+    centre, slope, start = (hue.new_tensor(v)[:, None, None] for v in ((3, 2, 4), (1, -1, -1), (-1, 2, 2)))
+    part = torch.addcmul(start, (hue[:, None] - centre).abs_(), slope).clamp_(0, 1)
+    return torch.addcmul(low[:, None], chroma[:, None], part)
 
 
 def normalized(images: Tensor, recipe: Recipe) -> Tensor:
     """Images (B, C, H, W) in [0, 1] less the recipe's means, over its deviations; grey ones get as many channels."""
     mean, deviation = (images.new_tensor(values)[:, None, None] for values in (recipe.mean, recipe.deviation))
-    return (images - mean) / deviation
+    return torch.addcmul(-mean / deviation, images, 1 / deviation)
 
 
 def cut_out(images: Tensor, numbers: Tensor, recipe: Recipe) -> Tensor:

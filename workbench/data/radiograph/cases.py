@@ -1,5 +1,6 @@
 """One radiograph with what is known of its findings, and how radiographs become the splits of a data set."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,11 +10,12 @@ import torch
 
 from workbench.config import Config, Count, Natural, Side
 from workbench.data import Cases, Data
-from workbench.errors import InvalidParameter, unknown
+from workbench.errors import InvalidImage, InvalidParameter, unknown
 
 UNKNOWN = -1  # of a finding: neither there nor not there
 SHOWN = ("image", "label", "known")
 LEAST = 32  # side of an image, pixels: less shows no finding
+SPLITS = ("train", "valid", "test")
 PIXEL_BYTES = 2  # of a pixel and channel in memory while a data set is put together
 
 
@@ -41,7 +43,7 @@ def policies(text: str) -> dict[str, str]:
 @dataclass(frozen=True)
 class Options(Config):
     source: Literal["phantom", "materials", "natural"] = "phantom"  # what to use where no root is given
-    root: str = ""  # CheXpert, ChestX-ray14, a plain list with its images, or a MedMNIST .npz: site a
+    root: str = ""  # CheXpert, ChestX-ray14, a plain list with its images, a MedMNIST .npz or a store: site a
     root_b: str = ""  # the same of a second set: site b
     site: Literal["a", "b"] = "a"  # where the images were taken: gain, gamma, blur and noise differ
     size: Side = 64  # side of the square images, pixels; 224 at paper scale (cards)
@@ -112,6 +114,24 @@ def balanced_order(findings: np.ndarray, rng: np.random.Generator) -> list[int]:
         for column, value in wanted:
             counts[column, value] += int(findings[item, column] == value)
     return chosen
+
+
+def cuts(title: str, groups: int, images: int, wanted: Sequence[int]) -> np.ndarray:
+    """Where the splits begin and end among so many patients, in proportion to the counts that are wanted.
+
+    Raises:
+        InvalidImage: fewer patients than splits.
+    """
+    if groups < len(wanted):
+        found = f"{groups} with {images} images"
+        raise InvalidImage(title, f"at least {len(wanted)} patients", found, "give more; ten or more make sense")
+    edges = np.round(np.cumsum([0, *wanted]) / sum(wanted) * groups).astype(int)
+    ranks = np.arange(len(edges))  # every split gets a patient, however uneven the counts
+    return np.minimum(np.maximum.accumulate(edges - ranks) + ranks, groups - ranks[::-1])
+
+
+def hashed(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def training(pictures: Sequence[Picture], options: Options) -> list[Picture]:

@@ -1,6 +1,5 @@
 """A folder of radiographs, a list of them, or a MedMNIST file: dealt by patient, read, scaled."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +10,21 @@ from workbench.data import Data, io
 from workbench.data.asoct.halves import resized
 from workbench.data.io.medmnist import read_medmnist
 from workbench.data.io.nifti import free_memory
+from workbench.data.radiograph import stored
 from workbench.data.radiograph.cases import (
     DEFAULT,
     PIXEL_BYTES,
+    SPLITS,
     Options,
     Picture,
     assembled,
     chosen_labels,
+    cuts,
+    hashed,
 )
 from workbench.data.radiograph.layouts import Row, read_rows
+from workbench.data.store import is_store
 from workbench.errors import InvalidImage, InvalidParameter
-
-SPLITS = ("train", "valid", "test")
 
 
 @dataclass
@@ -35,17 +37,19 @@ class Reading:
 
 
 def load(root: str | Path, options: Options = DEFAULT) -> Data:
-    """Radiographs in one of four layouts, scaled to squares; `site=b` takes them from `root_b`.
+    """Radiographs in one of four layouts or in a store, scaled to squares; `site=b` takes them from `root_b`.
 
     CheXpert (`train.csv`, `valid.csv`), ChestX-ray14 (`Data_Entry_2017.csv`, `test_list.txt`), a plain `labels.csv` or
     list `.txt` beside the images, or a MedMNIST `.npz` of 2D images with the splits that it has. Patients are dealt to
     the splits, so that none is in two. Files that cannot be read are set aside, and others of the split take their
-    place.
+    place. Images of a store (`stored.load`) stay on the disk.
 
     Raises:
         InvalidImage: as `layouts.read_rows`; fewer patients than splits, no sound image for a split, or more images
             than fit in memory. InvalidParameter: no second set for site b.
     """
+    if is_store(chosen_root(root, options)):
+        return stored.load(chosen_root(root, options), options)
     reading = read(chosen_root(root, options), options)
     splits = {name: [picture for _, picture in rows] for name, rows in reading.splits.items()}
     home = chosen_root(root, options)
@@ -97,14 +101,9 @@ def dealt(title: str, rows: list[Row], options: Options) -> dict[str, list[Row]]
     for row in rows:
         if row.group not in kept:
             groups.setdefault(row.group, []).append(row)
-    if len(groups) < len(wanted):
-        found = f"{len(groups)} with {sum(map(len, groups.values()))} images"
-        raise InvalidImage(title, f"at least {len(wanted)} patients", found, "give more; ten or more make sense")
+    bounds = cuts(title, len(groups), sum(map(len, groups.values())), list(wanted.values()))
     order = [list(groups.values())[i] for i in np.random.default_rng(options.data_seed).permutation(len(groups))]
-    edges = np.round(np.cumsum([0, *wanted.values()]) / sum(wanted.values()) * len(order)).astype(int)
-    ranks = np.arange(len(edges))  # every split gets a patient, however uneven the counts
-    edges = np.minimum(np.maximum.accumulate(edges - ranks) + ranks, len(order) - ranks[::-1])
-    parts = {name: order[a:b] for name, a, b in zip(wanted, edges, edges[1:], strict=False)}
+    parts = {name: order[a:b] for name, a, b in zip(wanted, bounds, bounds[1:], strict=False)}
     made = {name: [row for group in part for row in group] for name, part in parts.items()}
     return made | ({"test": test} if test else {})
 
@@ -132,10 +131,6 @@ def fill(
     if not made:
         raise InvalidImage(f"the images for {name}", "one that can be read", ": ".join(refused[0]), "mend the files")
     return made
-
-
-def hashed(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def medmnist(path: Path, options: Options) -> Reading:
@@ -166,6 +161,9 @@ def medmnist(path: Path, options: Options) -> Reading:
 
 def check(root: str | Path, options: Options = DEFAULT) -> Iterator[str]:
     """What `load` would make of a folder: each image's case id, split, file and findings, or why it is set aside."""
+    if is_store(chosen_root(root, options)):
+        yield from stored.check(chosen_root(root, options), options)
+        return
     reading = read(chosen_root(root, options), options)
     for split, rows in reading.splits.items():
         for name, picture in rows:

@@ -19,6 +19,7 @@ PATIENTS = ("patient", "group")  # and those that name whose it is
 ASIDE = {*FILES, *PATIENTS, "label", "age", "sex", "view", "site", "split"}  # columns that are no findings
 NOTHING = {"", "no finding", "no_finding", "no findings", "no_findings", "normal", "none"}  # a label that is none
 VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1, "": 0}  # blank: not mentioned (CheXpert's custom)
+TOLD = re.compile(r"(patient\d+)|(?:^|/)(\d+)_\d+(?:\.[^./]+)?$")  # the patient in a path
 NAMED = 20  # of files or cells in an error
 
 
@@ -48,7 +49,7 @@ def read_rows(root: Path, options: Options) -> tuple[list[str], list[Row]]:
         rows.append(Row(path, np.array(findings, np.int8), group, official))
     check_files(root.name, [row.path for row in rows])
     if names != [""]:
-        check_kinds(root.name, wanted, rows)
+        check_kinds(root.name, wanted, np.stack([row.findings for row in rows]))
     return wanted, rows
 
 
@@ -174,8 +175,8 @@ def patient_of(name: str) -> str:
     >>> patient_of("train/patient00007/study1/view1.jpg"), patient_of("00000061_012.png"), patient_of("a/x-1.png")
     ('patient00007', '00000061', 'a/x-1.png')
     """
-    match = re.search(r"patient\d+", name) or re.search(r"^\d+(?=_\d+$)", Path(name).stem)
-    return match[0] if match else name
+    match = TOLD.search(name)
+    return match[1] or match[2] if match else name
 
 
 def worded(text: str) -> list[str]:
@@ -212,11 +213,10 @@ def check_files(title: str, paths: list[Path]) -> None:
         raise InvalidImage(title, "one row an image", f"several for {named(double)}", "keep one of them")
 
 
-def check_kinds(title: str, names: list[str], rows: list[Row]) -> None:
-    """Raises InvalidImage where a finding is known to be everywhere, or nowhere."""
-    findings = np.stack([row.findings for row in rows])
+def check_kinds(title: str, names: list[str], findings: np.ndarray) -> None:
+    """Raises InvalidImage where one of the findings (N, L) is known to be everywhere, or nowhere."""
     for name, column in zip(names, findings.T, strict=True):
-        kinds = set(column.tolist()) - {UNKNOWN}
+        kinds = set(np.unique(column).tolist()) - {UNKNOWN}
         if len(kinds) < 2:
             found = {(0,): "images without it alone", (1,): "images with it alone"}.get(tuple(kinds), "none that tells")
             raise InvalidImage(title, f"images with and without {name}", found, "leave it out with labels=")
