@@ -10,7 +10,7 @@ from workbench.models import backbones
 from workbench.models.backbones import backbone, load_weights
 
 WIDTHS = {
-    "small": 64, "depthwise": 128, "resnet10": 512, "resnet18": 512, "resnet34": 512, "resnet50": 2048,
+    "small": 64, "depthwise": 128, "residual": 128, "resnet10": 512, "resnet18": 512, "resnet34": 512, "resnet50": 2048,
     "densenet121": 1024, "efficientnet-b0": 1280, "vgg11": 512,
 }  # fmt: skip
 
@@ -34,7 +34,7 @@ def test_features_have_the_width_that_is_told(name, dims):
     assert found.shape == (2, model.width) and model.width == WIDTHS[name]
 
 
-@pytest.mark.parametrize("name", ["small", "depthwise"])
+@pytest.mark.parametrize("name", ["small", "depthwise", "residual"])
 def test_base_sets_the_widths_and_small_images_pass(name):
     assert backbone(name, 1, 3, base=4).width == WIDTHS[name] // 4
     assert backbone(name, 1, 2, base=4).eval()(torch.rand(1, 1, 3, 3)).isfinite().all()

@@ -93,7 +93,7 @@ def test_all_notebooks_in_one_sweep(folder, monkeypatch, capsys):
     assert {(row["notebook"], row["state"], row["twice"]) for row in rows(folder)} == {
         ("first", "done", "2.0"), ("second", "failed", ""),
     }  # fmt: skip
-    assert sweep("all", "--dry-run") == 0
+    main(["sweep", "all", "--dry-run"])
     said = capsys.readouterr().out
     assert said.startswith("done       notebook=first") and "failed     notebook=second" in said
 

@@ -204,10 +204,11 @@ class Study:
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def claims(self) -> list[dict[str, Any]]:
-        """The verdicts on the method's claims, as far as the arms that they name are in the study."""
+        """The verdicts on the method's claims, as far as their arms are in the study and their metric is scored."""
         claims = card(self.arms[self.main].method).CLAIMS
         named = lambda claim: {claim.arm or self.main, claim.other or self.main}  # noqa: E731
-        return [claim.judge(self.scores, self.main) for claim in claims if named(claim) <= self.arms.keys()]
+        there = (claim for claim in claims if claim.metric in self.scores and named(claim) <= self.arms.keys())
+        return [claim.judge(self.scores, self.main) for claim in there]
 
 
 def folded(kind: str, options: Mapping[str, Any], seed: int) -> dict[str, Any]:

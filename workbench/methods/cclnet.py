@@ -16,6 +16,13 @@ those of label smoothing; it is logged. L_CC alone does not lead there: it is (1
 sum of the directions is, nothing else, so any directions that cancel are as good for it as equal angles. Weighing too
 much it drowns what the metric learning has to say. Embeddings that begin as long as they are to become (`long_start`)
 hardly leave their random directions in a short training: they must begin short.
+
+What five seeds on phantoms say (claims/cclnet.json): the block does learn which classes are alike, and the classifier
+gains nothing by it that could be told from chance. Shuffled correlations, random ones (`long_start`) and hard labels
+are as good. The phantom's classes do not overlap, so hard labels are the truth and no network there is over-confident
+by much; and at tau 0.25 and a = 0.2 the look-alike gets one hundredth of the target. More of it raises the likelihood's
+loss on validation, and L_DML at its inferred weight takes the backbone away from its task (`heavy_dml`). With 12 epochs
+no arm has found the border cue yet and the arms differ by how fast they are; hence the 30.
 """
 
 from collections.abc import Iterator

@@ -19,7 +19,16 @@ from torch import Tensor, nn
 from workbench.errors import InvalidParameter, unknown
 
 Backbone = Literal[
-    "small", "depthwise", "resnet10", "resnet18", "resnet34", "resnet50", "densenet121", "efficientnet-b0", "vgg11"
+    "small",
+    "depthwise",
+    "residual",
+    "resnet10",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "densenet121",
+    "efficientnet-b0",
+    "vgg11",
 ]
 HUB = "https://huggingface.co"  # where HF_ENDPOINT names no other
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -49,7 +58,8 @@ class Pooled(nn.Module):
 def backbone(name: str, channels: int, dims: int = 2, base: int = 16) -> Pooled:
     """The network of that name, (B, channels, *S) -> (B, width), with random weights; S has `dims` sides.
 
-    `base` is the width of the first block of `small` (base, 2, 4, 4 times base) and `depthwise` (up to 8 times base).
+    `base` is the width of the first block of `small` (base, 2, 4, 4 times base), `depthwise` and `residual` (up to 8
+    times base).
 
     >>> backbone("small", channels=3)(torch.zeros(2, 3, 48, 48)).shape
     torch.Size([2, 64])
@@ -61,8 +71,9 @@ def backbone(name: str, channels: int, dims: int = 2, base: int = 16) -> Pooled:
         raise unknown("backbone", name, get_args(Backbone))
     if dims not in CONV:
         raise InvalidParameter("dims", "2 or 3 sides", str(dims), "give images or volumes")
-    if name in ("small", "depthwise", "vgg11"):
-        return {"small": small, "depthwise": depthwise, "vgg11": vgg11}[name](channels, dims, base)
+    own = {"small": small, "depthwise": depthwise, "residual": residual, "vgg11": vgg11}
+    if name in own:
+        return own[name](channels, dims, base)
     if name.startswith("resnet"):
         return resnet(name, channels, dims)
     return densenet121(channels, dims) if name == "densenet121" else efficientnet(name, channels, dims)
@@ -91,6 +102,26 @@ def depthwise(channels: int, dims: int, base: int) -> Pooled:
     widths, parts = (base, 2 * base, 4 * base, 8 * base), layer(dims, channels, base, stride=2)
     for wide, out in pairwise(widths):
         parts += layer(dims, wide, wide, stride=2, groups=wide) + layer(dims, wide, out, kernel=1)
+    return Pooled(nn.Sequential(*parts), widths[-1])
+
+
+class Block(nn.Module):
+    """(B, C, *S) -> (B, width, *S / stride): two convolutions, and what goes in is added. Source: arXiv 1512.03385."""
+
+    def __init__(self, dims: int, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*layer(dims, inputs, outputs, stride), *layer(dims, outputs, outputs)[:2])
+        same = stride == 1 and inputs == outputs
+        self.across = nn.Identity() if same else nn.Sequential(*layer(dims, inputs, outputs, stride, kernel=1)[:2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.across(x))
+
+
+def residual(channels: int, dims: int, base: int) -> Pooled:
+    """A ResNet cut short: a first convolution that halves the sides, and four blocks, of which three halve them."""
+    widths, parts = (base, base, 2 * base, 4 * base, 8 * base), layer(dims, channels, base, stride=2)
+    parts += [Block(dims, wide, out, 1 if wide == out else 2) for wide, out in pairwise(widths)]
     return Pooled(nn.Sequential(*parts), widths[-1])
 
 

@@ -14,7 +14,7 @@ from workbench.data import Cases, Data
 from workbench.errors import InvalidParameter
 
 UNKNOWN = -1
-SHOWN = ("image", "label", "spacing")
+SHOWN = {"classification": ("image", "class"), "segmentation": ("image", "label", "spacing")}
 FACTOR = 8  # every side is a multiple: it is cut into two cells, and networks halve it up to three times
 SPLITS = ("train", "valid", "test")
 TASKS = {"class": "classification", "structures": "segmentation"}
@@ -140,7 +140,10 @@ def assembled(
     spec |= {"channels": made["train"].tensors["image"].shape[1]}
     spec |= {"classes": ",".join(classes), "structures": ",".join(structures)}
     labels = {key: (value,) for value, key in enumerate(structures, 1)}
-    return Data(name, **made, spec=spec, shown=SHOWN, labels=labels, **rest)
+    if target == "class":
+        labels = {key: (value,) for value, key in enumerate(classes)}
+        rest["truth"] = "class" if options.part == "labelled" else ""
+    return Data(name, **made, spec=spec, shown=SHOWN[TASKS[target]], labels=labels, **rest)
 
 
 def cases(heads: Sequence[Head]) -> Cases:

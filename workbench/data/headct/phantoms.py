@@ -3,6 +3,7 @@
 Positions are in parts of the half side, from -1 to 1: x to the patient's right, y to the front, z to the head.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -32,17 +33,25 @@ BIAS, NOISE = 0.12, 0.035  # the noise is a standard deviation, grey
 
 def phantom(options: Options = DEFAULT) -> Data:
     """As many heads of each class in every split (but for a rest); volumes of other splits share nothing with them."""
-    splits = {}
-    for part, name in enumerate(SPLITS):
-        count = getattr(options, name)
-        rngs = (np.random.default_rng([options.data_seed, part, item]) for item in range(count))
-        splits[name] = [head(rng, item % len(CLASSES), options, f"{name}-{item:04d}") for item, rng in enumerate(rngs)]
+    counts = tuple(getattr(options, name) for name in SPLITS)
+    splits = dict(zip(SPLITS, drawn(options.data_seed, options.sides, counts)))
     return assembled("phantom", splits, CLASSES, STRUCTURES, options)
 
 
-def head(rng: np.random.Generator, kind: int, options: Options, case: str) -> Head:
+@functools.lru_cache(maxsize=2)
+def drawn(seed: int, sides: tuple[int, ...], counts: tuple[int, ...]) -> tuple[tuple[Head, ...], ...]:
+    """The heads of each split; kept, because the stages and arms of a study want the same ones."""
+    found = []
+    for part, (name, count) in enumerate(zip(SPLITS, counts)):
+        rngs = (np.random.default_rng([seed, part, item]) for item in range(count))
+        heads = (head(rng, item % len(CLASSES), sides, f"{name}-{item:04d}") for item, rng in enumerate(rngs))
+        found.append(tuple(heads))
+    return tuple(found)
+
+
+def head(rng: np.random.Generator, kind: int, sides: Sequence[int], case: str) -> Head:
     """One head, turned, scaled and shifted a little, with a bias field and noise; label 1 ventricles, 2 the blood."""
-    at = placed(rng, options.sides)
+    at = placed(rng, sides)
     grey, fluid = anatomy(rng, at)
     blood = HAEMORRHAGES[kind](rng, at)
     grey = specks(rng, at, grey)

@@ -19,6 +19,7 @@ PATIENTS = ("patient", "group")  # and those that name whose it is
 ASIDE = {*FILES, *PATIENTS, "label", "age", "sex", "view", "site", "split"}  # columns that are no findings
 NOTHING = {"", "no finding", "no_finding", "no findings", "no_findings", "normal", "none"}  # a label that is none
 VALUES = {"1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1, "": 0}  # blank: not mentioned (CheXpert's custom)
+TOLD = re.compile(r"(patient\d+)|(?:^|/)(\d+)_\d+(?:\.[^./]+)?$")  # the patient in a path
 NAMED = 20  # of files or cells in an error
 
 
@@ -174,8 +175,8 @@ def patient_of(name: str) -> str:
     >>> patient_of("train/patient00007/study1/view1.jpg"), patient_of("00000061_012.png"), patient_of("a/x-1.png")
     ('patient00007', '00000061', 'a/x-1.png')
     """
-    match = re.search(r"patient\d+", name) or re.search(r"^\d+(?=_\d+$)", Path(name).stem)
-    return match[0] if match else name
+    match = TOLD.search(name)
+    return match[1] or match[2] if match else name
 
 
 def worded(text: str) -> list[str]:
