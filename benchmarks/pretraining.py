@@ -34,10 +34,10 @@ from workbench.methods.c2l import C2L, Config
 
 SIZES = {  # settings, side of the images, images a step
     "tiny": ({}, 64, 32),
-    "resnet18": ({"backbone": "resnet18", "dim": 128, "queue": 16384, "groups": 4}, 112, 32),
+    "resnet18": ({"backbone": "resnet18", "dim": 128, "queue": 16384, "groups": 4}, 96, 16),
 }
-KEYS, DIM = 128, 128  # keys that a term enqueues, and their components (paper scale)
-QUEUES = (16384, 65536)
+DIM = 128  # components of a key (paper scale)
+QUEUES = ((16384, 128), (65536, 32))  # places, and keys that a term enqueues; the first as at paper scale
 
 
 # ---------------------------------------------------------------- a step
@@ -110,7 +110,8 @@ def step(name: str, chosen: argparse.Namespace) -> dict[str, Any]:
         "floor": bare.step,
         "augmentation": lambda: (model.varied(image), model.varied(image)),
     }
-    times = in_turns(sides, chosen.repeats if name == "tiny" else max(3, chosen.repeats // 3), chosen.steps)
+    steps, fewer = (chosen.steps, 1) if name == "tiny" else (1, 2)
+    times = in_turns(sides, max(3, chosen.repeats // fewer), steps)
     record = {f"{key}, ms": spread([1e3 * s for s in values]) for key, values in times.items()}
     record["step : floor"] = spread([a / b for a, b in zip(times["step"], times["floor"])])
     told = {"largest relative difference": float(f"{gap:.2g}"), "batch": count, "size": side}
@@ -141,10 +142,10 @@ class Copied:
         return total / len(pairs)
 
 
-def drawn(seed: int) -> c2l.Pairs:
+def drawn(seed: int, count: int) -> c2l.Pairs:
     """Queries and keys of three terms."""
     generator = torch.Generator().manual_seed(seed)
-    query, blend, *keys = (torch.randn(KEYS, DIM, generator=generator) for _ in range(5))
+    query, blend, *keys = (torch.randn(count, DIM, generator=generator) for _ in range(5))
     query.requires_grad_(), blend.requires_grad_()
     return [(query, keys[0]), (blend, keys[1]), (blend, keys[2])]
 
@@ -162,30 +163,30 @@ def copied_step(other: Copied, pairs: c2l.Pairs) -> Tensor:
     return loss
 
 
-def queue(places: int, chosen: argparse.Namespace) -> dict[str, Any]:
+def queue(places: int, count: int, chosen: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     model = C2L(Config(phase="pretrain", queue=places, dim=DIM, temperature=0.07, images=700_000))
     other = Copied(model)
-    gaps = [apart(model, other, seed) for seed in range(2)]
-    model.pointer.fill_(places - KEYS)  # from here the ring wraps around in the middle of a step
-    other.queue = model.queue.roll(KEYS, 0).clone()
-    gaps += [apart(model, other, seed) for seed in range(2)]
-    pairs = drawn(99)
+    gaps = [apart(model, other, seed, count) for seed in range(2)]
+    model.pointer.fill_(places - count)  # from here the ring wraps around in the middle of a step
+    other.queue = model.queue.roll(count, 0).clone()
+    gaps += [apart(model, other, seed, count) for seed in range(2)]
+    pairs = drawn(99, count)
     sides = {"ring": lambda: ring_step(model, pairs), "copies": lambda: copied_step(other, pairs)}
     times = in_turns(sides, chosen.repeats, 1)
     record = {f"{key}, ms": spread([1e3 * s for s in values]) for key, values in times.items()}
     record["copies : ring"] = spread([b / a for a, b in zip(times["ring"], times["copies"])])
     told = {"largest relative difference of a loss": float(f"{max(gaps):.2g}"), "steps compared": len(gaps)}
-    return record | told | {"keys a step": 3 * KEYS}
+    return record | told | {"keys a step": 3 * count}
 
 
-def apart(model: C2L, other: Copied, seed: int) -> float:
+def apart(model: C2L, other: Copied, seed: int, count: int) -> float:
     """One step of both; the relative difference of the losses.
 
     Raises:
         AssertionError: losses, gradients or queues are not the same.
     """
-    one, two = drawn(seed), drawn(seed)
+    one, two = drawn(seed, count), drawn(seed, count)
     first, second = ring_step(model, one), copied_step(other, two)
     torch.testing.assert_close(first, second, atol=0, rtol=1e-3)
     for left, right in zip(one[:2], two[:2]):
@@ -236,7 +237,7 @@ def main() -> None:
     if chosen.only != "queue":
         record |= {f"a step, {name}": step(name, chosen) for name in SIZES}
     if chosen.only != "step":
-        record |= {f"queue of {places} keys": queue(places, chosen) for places in QUEUES}
+        record |= {f"queue of {places} keys": queue(places, count, chosen) for places, count in QUEUES}
     record |= {"threads": torch.get_num_threads(), "repeats": chosen.repeats}
     if not chosen.dry:
         chosen.out.write_text(json.dumps(record, indent=1) + "\n")

@@ -12,7 +12,7 @@ from workbench.errors import InvalidParameter
 from workbench.fit import Budget, Stopped
 
 NAMES = sorted(method.names())
-OUTPUTS = {"mask", "color", "point", "volume", "flow", "feature", "logits", "score"}
+OUTPUTS = {"mask", "color", "point", "volume", "flow", "feature", "logits", "score", "probability"}
 
 
 def batch_of(name: str, count: int = 4) -> dict[str, torch.Tensor]:

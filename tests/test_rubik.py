@@ -430,7 +430,7 @@ def test_a_few_volumes_are_learned_by_heart():
     source = data.open_data("headct", size=16, train=8, valid=4, test=4)
     spec = {key: value for key, value in source.spec.items() if hasattr(Config, key)}
     torch.manual_seed(0)
-    model = Rubik(Config(**spec, lr=1e-2))
+    model = Rubik(Config(**spec, lr=3e-3))
     fit.fit(model, source.train, Budget(epochs=40, batch=8, valid_every=0, precision="float32"))
     found = fit.gathered(model, [score for *_, score in fit.evaluate(model, source.train)])
     assert found["accuracy"].mean() == 1

@@ -105,7 +105,7 @@ class Method(nn.Module):
         raise TypeError(f"{type(self).__name__} does not say how it is trained: define updates()")
 
     def predict(self, batch: Batch) -> dict[str, Tensor]:
-        """Outputs by documented key: mask, color, point, volume, flow, feature, logits, score."""
+        """Outputs by documented key: mask, color, point, volume, flow, feature, logits, score, probability."""
         raise TypeError(f"{type(self).__name__} does not say what it predicts: define predict()")
 
     def score(self, batch: Batch, prediction: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -68,12 +68,10 @@ def load(root: Path, options: Options) -> Data:
             items, findings = items[few], findings[few]
         groups = [hashed(told.names[number]) for number in told.patients[items].tolist()]
         made[name] = cases(store, items, findings, groups, options.size)
-    spec = {
-        "size": options.size,
-        "channels": store.channels,
-        "labels": ",".join(name or "none" for name in told.labels),
-    }
-    return Data(root.name, **made, spec=spec, shown=SHOWN, aside=store.refused)
+    labels = [name or "none" for name in told.labels]
+    spec = {"size": options.size, "channels": store.channels, "labels": ",".join(labels), "images": len(made["train"])}
+    named = {name: (column,) for column, name in enumerate(labels)}
+    return Data(root.name, **made, spec=spec, shown=SHOWN, labels=named, truth="label", aside=store.refused)
 
 
 def cases(store: Store, items: np.ndarray, findings: np.ndarray, groups: list[str], size: int) -> StoredCases:
