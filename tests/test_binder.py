@@ -156,3 +156,11 @@ def test_lab_leaves_room_for_a_kernel(hub):
     assert "jupyterlab" in Path(f"/proc/{pid}/cmdline").read_text()  # binder/start has become the server
     peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
     assert peak + KERNEL <= LIMIT
+
+
+def test_memory_is_kept_low_as_the_notebooks_are_tested(checkout):
+    from test_notebooks import MEMORY
+
+    asked = ["bash", "-c", f"printf '%s\\n' {' '.join(f'${name}' for name in MEMORY)}"]
+    done = subprocess.run([checkout / "binder/start", *asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == list(MEMORY.values())

@@ -21,6 +21,11 @@ from workbench.errors import InvalidParameter
 FOLDER = Path(__file__).parents[1] / "notebooks"
 ALL = sorted(FOLDER.glob("*.ipynb"))
 KERNEL = 880  # MB that a kernel may take, so that JupyterLab beside it has room in 1 GB (tests/test_binder.py)
+MEMORY = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "262144",
+    "MALLOC_TRIM_THRESHOLD_": "262144",
+}  # binder/start
 SECTIONS = (
     "Parameters", "The data", "The idea", "Train the method and its rivals", "Compare", "The paper's table beside ours",
     "What fails", "Check", "Exercises",
@@ -68,7 +73,7 @@ def nbval(path: Path, runs: Path) -> tuple[int, str, float]:
     """The exit status of nbval, what it printed, and the kernel's peak memory in MB, which ends it above KERNEL."""
     command = [sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", "-q"]
     command += ["--nbval-cell-timeout", "600", "-c", os.devnull, "--rootdir", str(path.parent), str(path)]
-    env = os.environ | {"WORKBENCH_RUNS": str(runs), "PYTHONPATH": str(FOLDER.parent), "MALLOC_ARENA_MAX": "2"}
+    env = os.environ | {"WORKBENCH_RUNS": str(runs), "PYTHONPATH": str(FOLDER.parent)} | MEMORY
     with tempfile.TemporaryFile("w+") as printed:
         process = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT, env=env)
         peak = 0.0
