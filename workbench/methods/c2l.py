@@ -14,7 +14,7 @@ network in place of a residual one. MoCo is the first comparison alone, with twi
 student passes. ImageNet's weights come from a file of your own; a PROXY stands in for them in the claims: the labels of
 coloured images of materials. Pre-training sees the training images alone, never those of validation and test.
 Found at the tiny size: fine-tuning gains over random weights, but a query does not find its own key among others, and
-in a first trial a control with the keys of other images (`wrong_keys`) gained as much. That gain is no evidence for
+in two seeds a control with the keys of other images (`wrong_keys`) gained as much. That gain is no evidence for
 comparing: it is no more than a start that has been trained on the same images.
 
 Known faults of the released code. Scoring also enqueues, so keys of a batch are negatives of their own mixtures:
