@@ -185,6 +185,17 @@ def test_so_many_enqueues_a_step(terms, enqueue, count):
     torch.testing.assert_close(model.queue[changed].norm(dim=1), torch.ones(4 * count))
 
 
+def test_wrong_keys_are_those_of_other_images():
+    """With queries and keys that are alike in pairs the right answers have cosine 1, the wrong ones 0."""
+    found, pairs = {}, [(torch.eye(4, 8), 3 * torch.eye(4, 8))]
+    for wrong in (False, True):
+        model = trainer(wrong_keys=wrong)
+        _, keys, logs = model.contrasted(pairs)
+        found[wrong] = logs["positive"].item()
+        assert torch.equal(keys, torch.eye(4, 8)), "what is enqueued is the same"
+    assert found == {False: 1.0, True: 0.0}
+
+
 def test_loss_is_the_mean_of_its_terms():
     logs = stepped(trainer(), images())
     torch.testing.assert_close(logs["loss/student"], (logs["term1"] + logs["term2"] + logs["term3"]) / 3)
@@ -458,7 +469,7 @@ def test_arms_share_their_pretraining_whatever_the_head_and_the_number_of_labels
     groups |= {name: (f"{name}_probe",) for name in c2l.VARIANTS}
     for name, others in groups.items():
         assert {ids[other] for other in others} == {ids[name]}, name
-    assert ids["random"] is None and len({ids[name] for name in groups}) == len(groups) == 9
+    assert ids["random"] is None and len({ids[name] for name in groups}) == len(groups) == 10
     other = tasks(OPTIONS | {"labelled": 20}, lr=5e-3, probe_lr=0.5)
     assert {name: ids[name] for name in groups} == {
         n: t.before.id if t.before else None for n, t in other.items() if n in groups
