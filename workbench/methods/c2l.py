@@ -134,7 +134,7 @@ TABLE = tuple(("average", name) for name in ("auc", "accuracy"))
 WORDS = {
     "random": "random weights", "moco": "MoCo with twice the steps", "proxy": "the supervised proxy",
     "images": "terms 1 and 2", "features": "terms 1 and 3", "infonce": "InfoNCE", "clean": "the clean queue",
-    "no_shuffle": "no ShuffleBN", "wrong_keys": "pre-training with wrong keys",
+    "no_shuffle": "no ShuffleBN",
 }  # fmt: skip
 CLAIMS = (
     Claim("60 labels, fine-tuned: beats random weights", "auc", "random"),
