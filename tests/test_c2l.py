@@ -24,7 +24,7 @@ TERMS = {"moco": 1, "images": 2, "features": 2, "all": 3}
 
 def trainer(**change) -> C2L:
     """A small model in pre-training, in training mode."""
-    return small_method("c2l", **{"phase": "pretrain", "dim": 8, "queue": 32} | change).train()
+    return small_method("c2l", **{"phase": "pretrain", "dim": 8, "queue": 32, "contrast": "nce"} | change).train()
 
 
 def images(count: int = 4, seed: int = 0) -> torch.Tensor:

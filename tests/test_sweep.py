@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -207,8 +208,12 @@ def test_a_sweep_runs_once_and_is_then_reused(folder, capsys):
     assert [(row["a"], row["b"], row["loss"], row["state"]) for row in rows(folder)] == [
         ("0", "0.5", "0.0", "done"), ("0", "2", "0.0", "done"), ("1", "0.5", "0.5", "done"), ("1", "2", "2.0", "done"),
     ]  # fmt: skip
-    made = {path: path.stat().st_mtime_ns for path in folder.glob("runs/_studies/*/[!.]*.*")}
-    assert Counter(path.name for path in made) == {"notebook.ipynb": 4, "report.html": 4}
+    (whole,) = folder.glob("runs/_sweeps/*/report.html")
+    page = whole.read_text()
+    assert len(re.findall(r'<a href="../../_studies/[^"]+/report.html">', page)) == 4
+    assert page.count('"label":{"type":"value","value":"b = ') == 2, "a colour and an entry a value of b"
+    made = {path: path.stat().st_mtime_ns for path in [whole, *folder.glob("runs/_studies/*/[!.]*.*")]}
+    assert Counter(path.name for path in made) == {"notebook.ipynb": 4, "report.html": 5}
     assert sweep(*words) == 0
     assert "4 runs: 4 reused in" in capsys.readouterr().out
     assert made == {path: path.stat().st_mtime_ns for path in made}

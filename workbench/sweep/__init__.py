@@ -22,7 +22,7 @@ from typing import Any
 from workbench import notebooks, runs
 from workbench.errors import InvalidRun
 from workbench.notebooks import Outcome, Point
-from workbench.sweep import grid, table
+from workbench.sweep import grid, report, table
 from workbench.sweep.table import Row
 
 BOOK = "notebook"  # the axis of a sweep over several notebooks
@@ -97,9 +97,11 @@ class Sweep:
         """Write the files of the sweep, print its table, and count the states."""
         rows = list(self.rows.values())
         states = Counter(row.outcome.state for row in rows)
-        table.write(self.folder, f"{self.name}: {len(rows)} runs", list(self.axes), rows)
+        table.write(self.folder, list(self.axes), rows)
+        if set(states) != {"reused"} or not (self.folder / report.NAME).is_file():
+            report.write(self.folder, f"{self.name}: {len(rows)} runs", self.axes, rows)
         print(f"\n{table.show(list(self.axes), rows, self.goal)}\n\n{table.summary(states, time.monotonic() - start)}")
-        print(f"table:   {self.folder / 'sweep.csv'}\nreports: {self.folder / 'index.html'}")
+        print(f"table:  {self.folder / 'sweep.csv'}\nreport: {self.folder / report.NAME}")
         return states
 
 

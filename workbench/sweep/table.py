@@ -1,8 +1,6 @@
-"""What a sweep leaves: sweep.csv, index.html with links to the runs' reports, and the table on the terminal."""
+"""What a sweep leaves: sweep.csv, and the table on the terminal; its report.html is made in report.py."""
 
 import csv
-import html
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,33 +36,17 @@ def scores_of(rows: Sequence[Row]) -> list[str]:
     return sorted(names, key=lambda name: "." in name)
 
 
-def write(folder: Path, title: str, names: Sequence[str], rows: Sequence[Row]) -> None:
+def heads(names: Sequence[str], scores: Sequence[str]) -> list[str]:
+    """What stands over the columns of `Row.cells`."""
+    return [*names, "state", "seconds", *scores, "reason"]
+
+
+def write(folder: Path, names: Sequence[str], rows: Sequence[Row]) -> None:
     scores = scores_of(rows)
-    heads = [*names, "state", "seconds", *scores, "reason"]
     with runs.replacing(folder / "sweep.csv", "w") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*heads, "folder"])
+        writer.writerow([*heads(names, scores), "folder"])
         writer.writerows([*row.cells(names, scores), row.point.folder.name] for row in rows)
-    with runs.replacing(folder / "index.html", "w") as file:
-        file.write(page(folder, title, heads, [(row, row.cells(names, scores)) for row in rows]))
-
-
-def page(folder: Path, title: str, heads: Sequence[str], rows: Sequence[tuple[Row, list[Any]]]) -> str:
-    """A table in HTML whose rows link to the report, or to the notebook of a run that has none."""
-    cell = lambda value, tag="td": f"<{tag}>{html.escape(shown(value))}</{tag}>"  # noqa: E731
-    lines = []
-    for row, cells in rows:
-        file = next((one for one in ("report.html", "notebook.ipynb") if (row.point.folder / one).is_file()), "")
-        link = os.path.relpath(row.point.folder / file, folder)
-        linked = f'<td><a href="{html.escape(link)}">{file}</a></td>' if file else "<td></td>"
-        lines.append(f"<tr>{''.join(map(cell, cells))}{linked}</tr>")
-    style = "body{font-family:sans-serif}td,th{padding:.2em .8em;text-align:right}tr:nth-child(even){background:#eee}"
-    head = "".join(cell(name, "th") for name in heads)
-    return (
-        f"<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>{html.escape(title)}</title>"
-        f"<style>{style}</style>"
-        f"<h1>{html.escape(title)}</h1><table><tr>{head}</tr>\n" + "\n".join(lines) + "</table></html>\n"
-    )
 
 
 def show(names: Sequence[str], rows: Sequence[Row], goal: str = "") -> str:

@@ -134,8 +134,12 @@ def save(element: hv.core.Dimensioned, path: Path | str, title: str = "") -> Non
     Path(path).write_text(document(title, [("", [element])]), encoding="utf-8")
 
 
-def document(title: str, sections: Iterable[tuple[str, Sequence[hv.core.Dimensioned]]]) -> str:
-    """A page of live pictures that asks for nothing else: a heading each section, its pictures side by side."""
+def document(title: str, sections: Iterable[tuple[str, Sequence[hv.core.Dimensioned]]], first: str = "") -> str:
+    """A page of live pictures that asks for nothing else: a heading each section, its pictures side by side.
+
+    Args:
+        first: HTML that stands above them.
+    """
     sections = [(heading, list(elements)) for heading, elements in sections]
     drawn = tuple(hv.render(element, backend="bokeh") for _, elements in sections for element in elements)
     script, places = components(drawn)
@@ -146,6 +150,6 @@ def document(title: str, sections: Iterable[tuple[str, Sequence[hv.core.Dimensio
         shown = "".join(f"<div>{place}</div>" for _, place in zip(elements, rest))
         body += (f"<h2>{escape(heading)}</h2>" if heading else "") + f"<div class='case'>{shown}</div>"
     head = f"<meta charset='utf-8'><title>{escape(title)}</title>{library}{script}"
-    named = f"<h1>{escape(title)}</h1>" if title and len(sections) > 1 else ""
+    named = f"<h1>{escape(title)}</h1>" if title and (first or len(sections) > 1) else ""
     style = f"<style>{STYLE}</style>" if named else ""
-    return f"<!doctype html><html><head>{head}{style}</head><body>{named}{body}</body></html>"
+    return f"<!doctype html><html><head>{head}{style}</head><body>{named}{first}{body}</body></html>"
