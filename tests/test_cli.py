@@ -137,27 +137,17 @@ def test_data_check_names_what_is_used_and_what_is_set_aside(root, tmp_path, cap
 
 
 def test_claims_trains_judges_and_writes_the_record(root, tmp_path, capfd):
-    main(
-        [
-            "claims",
-            "smcgan",
-            *DATA,
-            *BUDGET,
-            "--seeds",
-            "1",
-            "--arms",
-            "floors",
-            "--jobs",
-            "1",
-            "--out",
-            str(tmp_path / "claims"),
-        ]
-    )
+    out = tmp_path / "claims"
+    main(["claims", "smcgan", *DATA, *BUDGET, "-p", "base=3", "--seeds", "1", "--arms", "floors", "--jobs", "1",
+          "--out", str(out)])  # fmt: skip
     out = capfd.readouterr().out
     (record,) = json.loads((tmp_path / "claims" / "smcgan.json").read_text())
     assert (record["method"], record["data"], record["seeds"]) == ("smcgan", "phantom", [0])
     assert set(record["arms"]) == {"smcgan", "grey", "colortable"}
-    assert {run.name for run in runs.find(root)} == {"smcgan", "grey", "colortable"}
+    assert " -p base=3" in record["command"]
+    assert {run.name: run.config["method"].get("base") for run in runs.find(root)} == {
+        "smcgan": 3, "grey": None, "colortable": None,
+    }  # fmt: skip
     told = {verdict["claim"]: verdict["verdict"] for verdict in record["verdicts"]}
     assert {"beats grey replicated", "mask IoU above 0.8"} <= set(told)
     assert all(f"{verdict:<14}" in out and claim in out for claim, verdict in told.items())

@@ -199,7 +199,8 @@ def judge_claims(
 
     Args:
         name: A method.
-        p: A setting of the data or the budget, such as -p source=samples; may be repeated.
+        p: A setting of the data or the budget, such as -p source=samples, or of the method and its ablations, not of
+            its rivals, such as -p pretext_epochs=75; may be repeated.
         seeds: How many seeds, from 0.
         root: A folder of your own images instead.
         arms: What to compare with: rivals, floors, ablations, variants (of the rivals), or single arms by name.
@@ -210,12 +211,9 @@ def judge_claims(
     from workbench import claims, study
 
     chosen = values(name, p, "tiny") | ({"root": str(root.absolute())} if root else {})
-    settings, budget, options = study.settings(name, chosen)
-    if settings.keys() - options.keys():
-        raise WorkbenchError(
-            "-p", "settings of the data or the budget", ", ".join(settings), "use `workbench fit` for others"
-        )
-    record = claims.judge(name, seeds, options, budget, which=arms, jobs=jobs, root=runs_folder)
+    config, budget, options = study.settings(name, chosen)
+    change = {key: value for key, value in config.items() if key not in options}
+    record = claims.judge(name, seeds, options, budget, change, which=arms, jobs=jobs, root=runs_folder)
     claims.keep(out / f"{name}.json", record)
     for verdict in record["verdicts"]:
         print(f"{verdict['verdict']:<14} {verdict['kind']:<9} {verdict['claim']}")

@@ -20,12 +20,16 @@ def judge(
     seeds: int,
     options: Mapping[str, Any],
     budget: Mapping[str, Any],
+    change: Mapping[str, Any] | None = None,
     *,
     which: tuple[str, ...],
     jobs: int,
     root: Path | None,
 ) -> dict[str, Any]:
-    """Train a method and its arms on one data set and return the record, in the form that claims/*.json holds."""
+    """Train a method and its arms on one data set and return the record, in the form that claims/*.json holds.
+
+    `change` holds settings of the method and its ablations.
+    """
     import torch
 
     from workbench.study import Study, arms_of, opened
@@ -33,23 +37,23 @@ def judge(
     for key, value in (("seeds", seeds), ("jobs", jobs)):
         if value < 1:
             raise InvalidParameter(f"--{key}", "at least 1", str(value), "give more")
-    study = Study(arms_of(name, which), options=options, budget=budget, seeds=range(seeds), root=root)
+    study = Study(arms_of(name, which, change=change), options=options, budget=budget, seeds=range(seeds), root=root)
     opened(study.kind, json.dumps(dict(options), sort_keys=True))  # bad input is found before workers start
     threads = max(1, torch.get_num_threads() // jobs)  # what OMP_NUM_THREADS allows, or the cores
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         study.run(executor=pool, threads=threads)
-    return record(study, name, options, budget, which)
+    return record(study, name, options, {**(change or {}), **budget}, which)
 
 
 def record(
-    study: Any, name: str, options: Mapping[str, Any], budget: Mapping[str, Any], which: tuple[str, ...] = GROUPS
+    study: Any, name: str, options: Mapping[str, Any], asked: Mapping[str, Any], which: tuple[str, ...] = GROUPS
 ) -> dict[str, Any]:
-    """The per-seed values of every arm and metric, and the verdicts."""
+    """The per-seed values of every arm and metric, and the verdicts; `asked` are the other settings of its command."""
     scores = study.scores
     metrics = compare.metrics(scores)
     arms = {arm: {m: per_seed(scores, arm, m) for m in metrics if per_seed(scores, arm, m)} for arm in study.arms}
     first = study.runs[0]
-    shown = {k: v for k, v in options.items() if k != "root"} | dict(budget)
+    shown = {k: v for k, v in options.items() if k != "root"} | dict(asked)
     words = [f"-p {key}={value}" for key, value in shown.items()] + ["--root FOLDER"] * ("root" in options)
     command = " ".join(["workbench claims", name, f"--seeds {len(study.seeds)}", "--arms", *which, *words])
     env = {k: first.env[k] for k in ("versions", "python", "device", "precision", "git", "fingerprint")}

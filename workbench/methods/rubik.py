@@ -114,13 +114,14 @@ PLAYS = {
     "max_mean": {"select": "max_mean"},
     "random_permutations": {"select": "random"},
 }
+SEGMENT = {"target": "structures", "lr": 1e-2, "epochs": 50}  # at 3e-3 and 100 steps a structure is never told
 ABLATIONS = {
     "scratch": {"start": "scratch"},
     **PLAYS,
     "pretext": PRETEXT,
     **{f"{name}_pretext": PRETEXT | change for name, change in PLAYS.items() if name != "volume_rotation"},
     **{
-        f"segment_{decoder}{name}": {"target": "structures", "decoder": decoder} | change
+        f"segment_{decoder}{name}": SEGMENT | {"decoder": decoder} | change
         for decoder in ("unet", "duc")
         for name, change in (("", {}), ("_scratch", {"start": "scratch"}), ("_order_only", {"play": "order"}))
     },

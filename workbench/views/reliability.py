@@ -17,7 +17,6 @@ from workbench.views.curves import FRAME, LEGEND
 if TYPE_CHECKING:
     from workbench.runs import Run
 
-INSIDE = LEGEND | {"spacing": 0, "background_fill_alpha": 0.7}
 BINS = 15  # of equal width, those of the metric `ece`
 
 
@@ -67,8 +66,9 @@ def diagram(
     limits = {
         "xlim": (-0.02, 1.02),
         "ylim": (-0.03, 1.03),
-        "legend_position": "top_left",
-        "legend_opts": INSIDE,
+        "legend_position": "top",
+        "legend_cols": 2,
+        "legend_opts": LEGEND,
     }
     grid_lines = {"show_grid": True, "gridstyle": FRAME["gridstyle"]}
     return hv.Overlay(layers).opts(**words | limits | grid_lines | {"fontsize": FONTS} | dict(look))
