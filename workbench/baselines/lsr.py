@@ -8,27 +8,13 @@ classes to be is read from the weights of its last layer (inferred).
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from workbench import method
 from workbench.config import Count, Fraction, Natural, Positive, Weight
 from workbench.method import Batch, Update
-from workbench.models.backbones import Backbone, load_weights
-from workbench.models.classifier import (
-    DRAWS,
-    Classifier,
-    answer,
-    correlation,
-    matrices,
-    once,
-    pooled,
-    scores,
-    smoothed,
-    structure,
-    varied,
-)
+from workbench.models.backbones import Backbone
+from workbench.models.classifier import Classified, smoothed
 
 
 @dataclass(frozen=True)
@@ -55,42 +41,12 @@ PAPER = {
 ABLATIONS = {"depthwise": {"backbone": "depthwise"}, "tenth": {"epsilon": 0.1}}
 
 
-class LabelSmoothing(method.Method):
+class LabelSmoothing(Classified, method.Method):
     """predict: `logits` and `probability` (B, K); `feature` (B, D), the pooled features that the classifier sees."""
 
     Config = Config
     data = "lesion"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        c = config
-        self.classifier = Classifier(c.backbone, c.channels, len(c.classes.split(",")), c.base)
-
-    def begin(self) -> None:
-        if self.config.weights:
-            load_weights(self.classifier.backbone, self.config.weights)
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"net": torch.optim.Adam(self.parameters(), self.config.lr, weight_decay=self.config.decay)}
-
     def updates(self, batch: Batch) -> Iterator[Update]:
-        c, label = self.config, batch["class"]
-        _, logits = self.classifier(varied(batch["image"], self.rand(len(label), DRAWS), c.crop, c.jitter))
-        yield "net", F.cross_entropy(logits, smoothed(label, logits.shape[1], c.epsilon)), {}
-
-    def predict(self, batch: Batch) -> dict[str, Tensor]:
-        return answer(self.classifier, batch["image"], self.config.crop)
-
-    def score(self, batch: Batch, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
-        return scores(batch, prediction)
-
-    @property
-    def correlation(self) -> Tensor:
-        """R (K, K), how alike the network takes the classes to be."""
-        return correlation(self.classifier.head.weight.detach())
-
-    def pooled(self, scores: Batch) -> Batch:
-        return pooled(scores) | once(structure(self.correlation, self.config.similarity), len(scores["nll"]))
-
-    def learned(self) -> Batch:
-        return matrices(self.correlation, self.config.similarity)
+        _, logits = self.seen(batch)
+        yield "net", F.cross_entropy(logits, smoothed(batch["class"], logits.shape[1], self.config.epsilon)), {}

@@ -36,20 +36,8 @@ from workbench import method
 from workbench.compare import Claim
 from workbench.config import Count, Fraction, Natural, Positive, Weight
 from workbench.method import Batch, Update
-from workbench.models.backbones import Backbone, load_weights
-from workbench.models.classifier import (
-    DRAWS,
-    Classifier,
-    answer,
-    correlation,
-    matrices,
-    off_diagonal,
-    once,
-    pooled,
-    scores,
-    structure,
-    varied,
-)
+from workbench.models.backbones import Backbone
+from workbench.models.classifier import Classified, correlation, off_diagonal
 
 
 @dataclass(frozen=True)
@@ -174,7 +162,7 @@ def divergence(target: Tensor, logits: Tensor) -> Tensor:
     return F.kl_div(logits.log_softmax(1), target, reduction="batchmean")
 
 
-class CclNet(method.Method):
+class CclNet(Classified, method.Method):
     """predict: `logits` and `probability` (B, K); `feature` (B, D), the pooled features that the classifier sees. The
     block has no part in it. What correlates with what is in its weights: `block.embeddings` (K, n), see `correlation`.
     """
@@ -184,20 +172,13 @@ class CclNet(method.Method):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        c, count = config, len(config.classes.split(","))
-        self.classifier = Classifier(c.backbone, c.channels, count, c.base)
-        self.block = Block(self.classifier.backbone.width, c.embedding, count, c.start)
-
-    def begin(self) -> None:
-        if self.config.weights:
-            load_weights(self.classifier.backbone, self.config.weights)
-
-    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"net": torch.optim.Adam(self.parameters(), self.config.lr, weight_decay=self.config.decay)}
+        self.block = Block(
+            self.classifier.backbone.width, config.embedding, len(config.classes.split(",")), config.start
+        )
 
     def updates(self, batch: Batch) -> Iterator[Update]:
         c, label = self.config, batch["class"]
-        feature, logits = self.classifier(varied(batch["image"], self.rand(len(label), DRAWS), c.crop, c.jitter))
+        feature, logits = self.seen(batch)
         found = correlation(self.block.embeddings)
         terms = {"ce": F.cross_entropy(logits, label)}
         terms["dml"] = c.dml_weight * metric_loss(self.block(feature.detach() if c.detach else feature), label)
@@ -208,19 +189,7 @@ class CclNet(method.Method):
         logs = {name: term.detach() for name, term in terms.items()}
         yield "net", sum(terms.values()), logs | {"spread": off_diagonal(found.detach()).std(correction=0)}
 
-    def predict(self, batch: Batch) -> dict[str, Tensor]:
-        return answer(self.classifier, batch["image"], self.config.crop)
-
-    def score(self, batch: Batch, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
-        return scores(batch, prediction)
-
     @property
     def correlation(self) -> Tensor:
         """R (K, K), how alike the network takes the classes to be."""
         return correlation(self.block.embeddings.detach())
-
-    def pooled(self, scores: Batch) -> Batch:
-        return pooled(scores) | once(structure(self.correlation, self.config.similarity), len(scores["nll"]))
-
-    def learned(self) -> Batch:
-        return matrices(self.correlation, self.config.similarity)

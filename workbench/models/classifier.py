@@ -4,14 +4,15 @@ How alike two classes are is the cosine of their mean-centred vectors: those of 
 classifier's last layer where there is none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workbench import metrics
-from workbench.models.backbones import backbone
+from workbench.models.backbones import backbone, load_weights
 
 
 class Classifier(nn.Module):
@@ -28,6 +29,44 @@ class Classifier(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         feature = self.backbone(2 * image - 1)
         return feature.float(), self.head(feature).float()
+
+
+class Classified:
+    """The part of a Method that a classifier of lesions has whatever it is trained on; its Config has the fields of
+    `baselines/hardlabels.py`. How alike it takes two classes to be is read from the weights of its last layer."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.classifier = Classifier(config.backbone, config.channels, len(config.classes.split(",")), config.base)
+
+    def begin(self) -> None:
+        if self.config.weights:
+            load_weights(self.classifier.backbone, self.config.weights)
+
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"net": torch.optim.Adam(self.parameters(), self.config.lr, weight_decay=self.config.decay)}
+
+    def seen(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Features and logits of a varied training batch."""
+        draw = self.rand(len(batch["image"]), DRAWS)
+        return self.classifier(varied(batch["image"], draw, self.config.crop, self.config.jitter))
+
+    def predict(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return answer(self.classifier, batch["image"], self.config.crop)
+
+    def score(self, batch: Mapping[str, Tensor], prediction: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return scores(batch, prediction)
+
+    @property
+    def correlation(self) -> Tensor:
+        """R (K, K), how alike the network takes the classes to be."""
+        return correlation(self.classifier.head.weight.detach())
+
+    def pooled(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return pooled(scores) | once(structure(self.correlation, self.config.similarity), len(scores["nll"]))
+
+    def learned(self) -> dict[str, Tensor]:
+        return matrices(self.correlation, self.config.similarity)
 
 
 def answer(classifier: Classifier, image: Tensor, crop: int = 0) -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
 """One scan from its files onto the common grid: read, compared with its label map, cut or padded, scaled."""
 
 import gzip
-import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from workbench.data import io
 from workbench.data.anatomy3d.layouts import Entry
 from workbench.data.anatomy3d.subjects import FACTOR, Options, Subject, scaled
 from workbench.data.io.guard import guard
+from workbench.data.io.kind import hashed
 from workbench.data.io.nifti import free_memory
 from workbench.errors import InvalidImage, InvalidParameter
 
@@ -50,15 +50,11 @@ def subject(entry: Entry, root: Path, grid: tuple[int, ...], options: Options) -
             found, remedy = "none", "use a larger grid, or center=foreground"
             raise InvalidImage(entry.label.name, f"structures inside the grid {shown(grid)}", found, remedy)
     pixels = fitted(pixels, grid, middle, edge=True)
-    return Subject(pixels, label, spacing, case_of(entry, root), digest(entry.group), cut=cut)
+    return Subject(pixels, label, spacing, case_of(entry, root), hashed(entry.group), cut=cut)
 
 
 def case_of(entry: Entry, root: Path) -> str:
-    return digest(entry.image.relative_to(root).as_posix())
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return hashed(entry.image.relative_to(root).as_posix())
 
 
 def shown(shape: Sequence[int]) -> str:

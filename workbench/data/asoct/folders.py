@@ -1,6 +1,5 @@
 """A folder of the AGE challenge: scans beside their table, dealt by patient; and scans without a table."""
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from workbench.data import Data, io
 from workbench.data.anatomy.folders import deal, natural
 from workbench.data.asoct.halves import DEFAULT, SIDES, Half, Options, Point, Scan, assembled, cut, to_half
 from workbench.data.asoct.tables import Row, read_rows
-from workbench.data.io.kind import stem
+from workbench.data.io.kind import hashed, stem
 from workbench.data.io.nifti import free_memory
 from workbench.errors import InvalidImage
 
@@ -123,10 +122,6 @@ def scan_of(entry: Entry, root: Path) -> Scan:
     check_spurs(entry.path.name, entry.row.spurs, image.shape)
     case, group = hashed(entry.path.relative_to(root).as_posix()), hashed(entry.group)
     return Scan(image, entry.row.spurs, entry.row.closed, case, group)
-
-
-def hashed(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 # ---------------------------------------------------------------- what fits

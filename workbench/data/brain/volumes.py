@@ -1,6 +1,5 @@
 """The slices of one case: four volumes and a mask on the same voxels, scaled, cut across the axis of the body."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from workbench.data.anatomy.slices import pick
 from workbench.data.brain.layouts import ENDING, MASK, NAMES, Entry
 from workbench.data.brain.slices import MODALITIES, Options, Slice, fitted, place_in_square, squared
 from workbench.data.io import Volume
+from workbench.data.io.kind import hashed
 from workbench.data.organs.volumes import turned
 from workbench.errors import InvalidImage
 
@@ -113,7 +113,7 @@ def cut(case: Case, number: int, white: Sequence[float], entry: Entry, options: 
     images = (planes / own[:, None, None]).clip(0, 1)
     brain = ndimage.binary_fill_holes((planes > 0).all(0))
     spacing = float(volumes[0].spacing[1]), float(volumes[0].spacing[0])
-    tumour, name = turned(mask.array, AXIAL, number) > 0, digest(entry.name)
+    tumour, name = turned(mask.array, AXIAL, number) > 0, hashed(entry.name)
     one = Slice(images, tumour, brain, spacing, f"{name}-{number:03d}", name)
     return fitted(one, options.size)
 
@@ -171,7 +171,3 @@ def unseen(path: Path, options: Options) -> Unseen:
     place = place_in_square(np.array(planes.shape[1:]) * volume.spacing[1::-1], options.size)
     squares = squared((planes / whites_of[:, None, None]).clip(0, 1), place, options.size)
     return Unseen(volume, numbers, squares[:, None], place)
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]

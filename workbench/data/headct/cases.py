@@ -1,6 +1,5 @@
 """One volume with what is known of it, and how volumes become the splits of a data set."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import torch
 
 from workbench.config import Config, Count, Natural, Side
 from workbench.data import Cases, Data
+from workbench.data.io.kind import hashed
 from workbench.errors import InvalidParameter
 
 UNKNOWN = -1
@@ -75,10 +75,6 @@ class Head:
     spacing: tuple[float, float, float]
     case: str
     group: str
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def balanced_order(kinds: Sequence[int], rng: np.random.Generator) -> list[int]:
@@ -154,6 +150,6 @@ def cases(heads: Sequence[Head]) -> Cases:
         "class": torch.tensor([one.kind for one in heads]),
         "label": torch.from_numpy(np.stack([none if one.label is None else one.label for one in heads])[:, None]),
         "spacing": torch.tensor([one.spacing for one in heads], dtype=torch.float32),
-        "number": torch.tensor([int(digest(one.case), 16) for one in heads]),
+        "number": torch.tensor([int(hashed(one.case), 16) for one in heads]),
     }
     return Cases(tensors, {key: [getattr(one, key) for one in heads] for key in ("case", "group")})

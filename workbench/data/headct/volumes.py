@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from workbench.data.anatomy3d.subjects import scaled
 from workbench.data.anatomy3d.volumes import check_values, read, read_label, shown, whole
 from workbench.data.brain.volumes import check_same
-from workbench.data.headct.cases import FACTOR, Head, Options, digest
+from workbench.data.headct.cases import FACTOR, Head, Options
 from workbench.data.headct.layouts import Entry
+from workbench.data.io.kind import hashed
 from workbench.errors import InvalidImage
 
 
@@ -41,7 +42,7 @@ def head(entry: Entry, kind: int, options: Options) -> Head:
     small = fitted(np.stack([grey(one, options) for one in arrays]), options.sides)
     pixels = np.round(255 * small).clip(0, 255).astype(np.uint8)
     steps = tuple(float(mm * was / now) for mm, was, now in zip(spacing, sides, options.sides))
-    return Head(pixels, kind, label, steps, digest(entry.name), digest(entry.group))
+    return Head(pixels, kind, label, steps, hashed(entry.name), hashed(entry.group))
 
 
 def inner(arrays: Sequence[np.ndarray]) -> tuple[slice, ...]:

@@ -1,6 +1,7 @@
 """What a file is, told from its first bytes; names and extensions lie, and DICOM files often have none."""
 
 import gzip
+import hashlib
 import stat
 from pathlib import Path
 
@@ -87,6 +88,11 @@ def nifti_version(head: bytes) -> int:
     if head[344:348] == b"n+1\0" and b"\x5c\x01" in (head[:2], head[3:1:-1]):
         return 1
     return 2 if head[4:8] == b"n+2\0" and b"\x1c\x02" in (head[:2], head[3:1:-1]) else 0
+
+
+def hashed(text: str) -> str:
+    """Ten hex digits that stand for a name or path in ids, which must not tell it."""
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def stem(path: Path) -> str:

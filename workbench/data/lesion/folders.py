@@ -1,6 +1,5 @@
 """Images of one's own: found by their table, by the folder of their class, or in one file of MedMNIST."""
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from workbench.data import Data, io
 from workbench.data.anatomy.folders import natural
-from workbench.data.io.kind import stem
+from workbench.data.io.kind import hashed, stem
 from workbench.data.io.nifti import free_memory
 from workbench.data.lesion import archive
 from workbench.data.lesion.cases import Image, Options, assembled, by_class, interleaved, squared
@@ -116,10 +115,6 @@ def unseen(path: Path, size: int) -> Tensor:
         InvalidImage: one that cannot be read.
     """
     return torch.from_numpy(squared(read_color(path), size)).permute(2, 0, 1).float() / 255
-
-
-def hashed(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 # ---------------------------------------------------------------- layout

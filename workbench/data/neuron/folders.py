@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from workbench.data import Data, io
-from workbench.data.io.kind import stem
+from workbench.data.io.kind import hashed, stem
 from workbench.data.io.swc import Tree, read_swc
 from workbench.data.neuron.cases import DEFAULTS, Neuron, Options, assembled
 from workbench.data.neuron.labels import Draft, compared
@@ -211,7 +211,3 @@ def differing(tree: Tree, points: np.ndarray, gold: Draft, options: Options) -> 
     """The trace at even steps with the errors that its gold standard shows, and the SWC types of its nodes."""
     made, kinds = of_file(tree, points, options.step)
     return compared(made.points, made.parent, gold.points, gold.parent, options.apart, options.least), kinds
-
-
-def hashed(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:10]

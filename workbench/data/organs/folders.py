@@ -12,6 +12,7 @@ import numpy as np
 from workbench.data import Data, io
 from workbench.data.anatomy.folders import block, deal, foreground_of, natural, read_table, row_of
 from workbench.data.anatomy.slices import pick
+from workbench.data.io.kind import hashed
 from workbench.data.io.nifti import free_memory
 from workbench.data.organs.slices import DEFAULT, Options, Slice, assembled, fitted
 from workbench.data.organs.volumes import cut, organ_in
@@ -198,10 +199,6 @@ def picture(entry: Entry, options: Options) -> Slice:
     else:
         labels = foreground_of(entry.mask, image.shape).astype(int)
     return Slice(image, organ_in(entry.mask, labels, (), options.values), None)
-
-
-def hashed(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:10]
 
 
 def check(root: str | Path, options: Options = DEFAULT) -> Iterator[str]:

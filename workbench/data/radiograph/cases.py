@@ -1,6 +1,5 @@
 """One radiograph with what is known of its findings, and how radiographs become the splits of a data set."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -128,10 +127,6 @@ def cuts(title: str, groups: int, images: int, wanted: Sequence[int]) -> np.ndar
     edges = np.round(np.cumsum([0, *wanted]) / sum(wanted) * groups).astype(int)
     ranks = np.arange(len(edges))  # every split gets a patient, however uneven the counts
     return np.minimum(np.maximum.accumulate(edges - ranks) + ranks, groups - ranks[::-1])
-
-
-def hashed(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def training(pictures: Sequence[Picture], options: Options) -> list[Picture]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from workbench.data import Data, io
 from workbench.data.asoct.halves import resized
+from workbench.data.io.kind import hashed
 from workbench.data.io.medmnist import read_medmnist
 from workbench.data.io.nifti import free_memory
 from workbench.data.radiograph import stored
@@ -22,7 +23,6 @@ from workbench.data.radiograph.cases import (
     assembled,
     chosen_labels,
     cuts,
-    hashed,
 )
 from workbench.data.radiograph.layouts import Row, read_rows
 from workbench.data.store import is_store

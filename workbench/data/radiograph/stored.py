@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 
 from workbench.data import Data
+from workbench.data.io.kind import hashed
 from workbench.data.radiograph import layouts
 from workbench.data.radiograph.cases import (
     SHOWN,
@@ -18,7 +19,6 @@ from workbench.data.radiograph.cases import (
     balanced_order,
     chosen_labels,
     cuts,
-    hashed,
     policies,
 )
 from workbench.data.store import Store, StoredCases
