@@ -17,6 +17,7 @@ from workbench import data
 from workbench.data import anatomy3d
 from workbench.data.anatomy3d import Options, folders, layouts, phantoms, structures, volumes
 from workbench.data.anatomy3d.subjects import Subject, nearest_to_mean, scaled
+from workbench.data.io.kind import hashed
 from workbench.errors import InvalidParameter, WorkbenchError
 
 SPLITS = ("train", "valid", "test")
@@ -665,7 +666,7 @@ def test_other_visits_of_the_atlas_are_not_used(root):
     pair(root, "sub-9_a", *anatomy(1))
     pair(root, "sub-9_b", *anatomy(2))
     source = load(root, atlas="sub-9_a", train=6)
-    group = volumes.digest("sub-9")
+    group = hashed("sub-9")
     assert not any(group in getattr(source, name).table["group"] for name in SPLITS)
     assert any("not used: sub-9_b" in line for line in anatomy3d.check(root, Options(dims=3, atlas="sub-9_a")))
 

@@ -3,10 +3,8 @@
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import json
 import multiprocessing
-import os
 import sys
 import time
 import warnings
@@ -19,6 +17,7 @@ import numpy as np
 import torch
 
 from workbench import compare, config, data, device, evaluate, fit, method, provenance, runs
+from workbench.data.io.kind import hashed
 from workbench.errors import InvalidParameter
 from workbench.fit import Budget
 from workbench.progress import Watch
@@ -187,7 +186,7 @@ def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
     runs.write_json(run.path / "samples" / "index.json", {"cases": cases, "arrays": sorted(arrays)} | told)
     tensors = {k: v.contiguous() for k, v in model.state_dict().items() if isinstance(v, torch.Tensor)}
     runs.save(run.path / "weights.safetensors", lambda file: file.write(serialize(tensors)))
-    aside = [(hashlib.sha256(os.fsencode(name)).hexdigest()[:10], reason) for name, reason in task.data.aside]
+    aside = [(hashed(name), reason) for name, reason in task.data.aside]
     runs.write_json(run.path / "report.json", {"seconds": round(seconds, 1), "aside": aside})
     runs.save(run.path / "done", lambda file: file.write(b""))
 

@@ -1,6 +1,5 @@
 """A folder of colour images: what belongs together, what is set aside, and the slices of each file."""
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ import numpy as np
 
 from workbench.data import Cases, Data, io
 from workbench.data.anatomy.slices import SHOWN, Options, Slice, cases, fitted, fitted_mask, pick, stained
+from workbench.data.io.kind import hashed
 from workbench.errors import InvalidImage
 
 VISIBLE_HUMAN = re.compile(r"(a_)?a?v[mf]\d{4}[a-z]?")  # a_vm1234.raw, avf1432a.png: cryosections, 1 mm or 1/3 mm apart
@@ -172,8 +172,8 @@ def slices_of(entry: Entry, root: Path, options: Options) -> Iterator[Slice]:
         if not foreground.any():
             found = "an empty mask" if entry.mask else "nothing that differs from the border"
             raise InvalidImage(entry.path.name, "a foreground", found, "give a mask in masks/ or leave the image out")
-        identity = hashlib.sha256(f"{entry.path.relative_to(root)}#{number}".encode()).hexdigest()[:10]
-        group = hashlib.sha256(entry.group.encode()).hexdigest()[:10]
+        identity = hashed(f"{entry.path.relative_to(root)}#{number}")
+        group = hashed(entry.group)
         yield Slice(color, foreground, entry.region, identity, group)
 
 

@@ -1,6 +1,5 @@
 """Videos of two centres in folders: what is read, what is set aside, and which split has what."""
 
-import hashlib
 import importlib.util
 import math
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from workbench.data.endoscopy.clips import CENTRES, SPLITS, Clip, Options, assem
 from workbench.data.endoscopy.layouts import CAMVID, MOVIES, Found, Frame, Video, find, frames_of
 from workbench.data.endoscopy.layouts import centre as videos_in
 from workbench.data.io.guard import guard
+from workbench.data.io.kind import hashed
 from workbench.errors import InvalidImage, InvalidParameter, unknown
 
 RADIUS = 5  # of the window in which motion is estimated, pixels
@@ -241,12 +241,12 @@ def clips_of(video: Video, root: Path, options: Options, centre: str) -> Iterato
     frames = np.stack([scaled(frame, options.size) for frame in pictures(video)])
     labels = [label_of(frame, options.size) for frame in video.frames if frame.mask]
     label = np.stack(labels) if labels and len(labels) == len(frames) else None
-    group = hashlib.sha256(f"{centre}/{video.name}".encode()).hexdigest()[:10]
+    group = hashed(f"{centre}/{video.name}")
     for number, part in enumerate(np.array_split(np.arange(len(frames)), math.ceil(len(frames) / options.frames))):
         if len(part) < 2:  # what is left of an odd number of frames in clips of two
             continue
         own = video.paths[0].relative_to(root).as_posix()
-        case = hashlib.sha256(f"{own}#{number}".encode()).hexdigest()[:10]
+        case = hashed(f"{own}#{number}")
         flow = motion(frames[part]) if centre == "image" else None
         yield Clip(frames[part], None if label is None else label[part], flow, case, group)
 

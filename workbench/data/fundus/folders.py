@@ -1,6 +1,5 @@
 """Photographs of two cameras in folders: whose is whose, the region about the disc, and what is set aside."""
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from scipy import ndimage
 from workbench.data import Data, io
 from workbench.data.fundus.layouts import Found, Photo, find, read_label
 from workbench.data.fundus.rois import Eye, Options, assembled
+from workbench.data.io.kind import hashed
 from workbench.errors import InvalidImage, InvalidParameter, unknown
 
 PHOTOGRAPH = 1 / 3  # side of the crop in shorter sides; the disc has some 2/5 of it (follow-up code: 1/4 to 1/3)
@@ -169,9 +169,7 @@ def eye_of(photo: Photo, whose: str, root: Path, options: Options, *, labelled: 
         if not label.any():
             remedy = "set roi=1 or crop the images yourself"
             raise InvalidImage(photo.image.name, "the disc inside the crop", "a crop beside it", remedy)
-    case, group = (
-        hashlib.sha256(text.encode()).hexdigest()[:10] for text in (photo.image.relative_to(root).as_posix(), whose)
-    )
+    case, group = hashed(photo.image.relative_to(root).as_posix()), hashed(whose)
     return Eye(scaled(image[area], options.size), label if label is None else label.astype(np.int16), case, group)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import stat
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def nifti_version(head: bytes) -> int:
 
 def hashed(text: str) -> str:
     """Ten hex digits that stand for a name or path in ids, which must not tell it."""
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:10]
 
 
 def stem(path: Path) -> str:
