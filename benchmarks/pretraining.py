@@ -33,7 +33,7 @@ from workbench.methods import c2l
 from workbench.methods.c2l import C2L, Config
 
 SIZES = {  # settings, side of the images, images a step
-    "tiny": ({}, 64, 32),
+    "tiny": ({}, 64, 64),
     "resnet18": ({"backbone": "resnet18", "dim": 128, "queue": 16384, "groups": 4}, 96, 16),
 }
 DIM = 128  # components of a key (paper scale)

@@ -19,17 +19,17 @@ def test_the_table_of_claims_is_made_from_the_records():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "claims").glob("*.json")), ids=lambda path: path.stem)
 def test_every_record_is_whole(path):
+    """One record has every arm and claim, those on other data what these allow: not all tell lesions' similarity."""
     records, module = json.loads(path.read_text(encoding="utf-8")), method.module(path.stem)
-    every, must = ({c.text for c in module.CLAIMS if c.kind in kinds} for kinds in (("must", "reported"), ("must",)))
+    every = {claim.text for claim in module.CLAIMS}
     for record in records:
         assert record["method"] == path.stem and len(record["seeds"]) >= 5
-        assert {record["method"], *module.RIVALS, *module.FLOORS} <= set(record["arms"])
         for metrics in record["arms"].values():
             assert all(len(values) == len(record["seeds"]) for values in metrics.values())
-        assert must <= {verdict["claim"] for verdict in record["verdicts"]} <= every
+        assert set() < {verdict["claim"] for verdict in record["verdicts"]} <= every
         assert record["command"].startswith(f"workbench claims {record['method']}")
-    judged = [{verdict["claim"] for verdict in record["verdicts"]} for record in records]
-    assert every in judged, "one record has every arm"
+    whole = [one for one in records if {verdict["claim"] for verdict in one["verdicts"]} == every]
+    assert any({path.stem, *module.RIVALS, *module.FLOORS} <= set(one["arms"]) for one in whole)
 
 
 def test_pictures_and_linked_files_exist():

@@ -285,9 +285,7 @@ class Pack:
 
     source: Annotated[Positional[Path], arg(metavar="SRC")]  # A folder of images, or a text list or CSV table of them.
     store: Annotated[Positional[Path], arg(metavar="STORE")]  # The store: a new folder, or one to go on with.
-    list: Annotated[Path | None, arg(metavar="FILE")] = (
-        None  # A list or table whose paths lie below the folder; its columns are kept.
-    )
+    list: Annotated[Path | None, arg(metavar="FILE")] = None  # A list or table of paths below SRC; columns are kept.
     size: int = 256  # Side of the square images, pixels.
     channels: int = 1  # 1 for grey images, 3 for colours.
     window: str = "auto"  # auto stretches pictures of more than 8 bits from 0.1 to 99.9 %, full keeps their range.

@@ -86,6 +86,7 @@ def tallies(tables: Mapping[str, pd.DataFrame], axis: str, look: Mapping[str, An
         "ylabel": "Cases",
         "xlim": (-0.02, 1.02),
         "ylim": (0, None),
+        "yticks": 3,
         "show_legend": False,
         "title": "",
     }

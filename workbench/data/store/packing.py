@@ -43,9 +43,7 @@ ENDS = (0.1, 99.9)  # percentiles that become black and white where images are d
 class Packing(Config):
     size: Side = 256  # side of the square images, pixels; crops of 224 are cut from it (inferred)
     channels: Literal[1, 3] = 1  # 1 turns colours into luma, 3 repeats grey images
-    window: Literal["auto", "full"] = (
-        "auto"  # auto stretches pictures of more than 8 bits, 0.1 to 99.9 %; DICOM as told
-    )
+    window: Literal["auto", "full"] = "auto"  # auto stretches pictures of over 8 bits, 0.1 to 99.9 %; DICOM as told
 
 
 @dataclass(frozen=True)
