@@ -145,7 +145,7 @@ def test_claims_trains_judges_and_writes_the_record(root, tmp_path, capfd):
     assert (record["method"], record["data"], record["seeds"]) == ("smcgan", "phantom", [0])
     assert set(record["arms"]) == {"smcgan", "grey", "colortable"}
     assert " -p base=3" in record["command"]
-    assert {run.name: run.config["method"].get("base") for run in runs.find(root)} == {
+    assert {run.name: run.config["config"].get("base") for run in runs.find(root)} == {
         "smcgan": 3, "grey": None, "colortable": None,
     }  # fmt: skip
     told = {verdict["claim"]: verdict["verdict"] for verdict in record["verdicts"]}
