@@ -11,9 +11,10 @@ one. The 120 epochs are the code's; its author also names 150. The published com
 Inferred: all of fine-tuning, which was not released (Adam, its rates, a rate that falls as a cosine in place of one
 that falls on plateaus), and the tiny setting: a short network, InfoNCE, mild crops, jitter and holes. With crops of
 half the area and jitter 0.4, or with NCE at any rate tried, queries do not find their keys in its 320 steps. The rate
-was chosen without labels, at which more validation queries find their own key, the same for MoCo. MoCo is the first comparison alone, with twice the steps: it needs half a step's
-student passes. ImageNet's weights come from a file of your own; a PROXY stands in for them in the claims: the labels of
-coloured images of materials. Pre-training sees the training images alone, never those of validation and test.
+was chosen without labels, at which more validation queries find their own key, the same for MoCo. MoCo is the first
+comparison alone, with twice the steps: it needs half a step's student passes. ImageNet's weights come from a file of
+your own; a PROXY stands in for them in the claims: the labels of coloured images of materials. Pre-training sees the
+training images alone, never those of validation and test.
 Found at the tiny size: it gains over random weights, and over a control with the keys of other images (`wrong_keys`),
 which gains half as much. MoCo gains more; neither mixing, nor what is enqueued, nor ShuffleBN shows.
 
