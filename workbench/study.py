@@ -204,10 +204,11 @@ class Study:
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def claims(self) -> list[dict[str, Any]]:
-        """The verdicts on the method's claims, as far as their arms are in the study and their metric is scored."""
+        """The verdicts on the method's claims, as far as their arms are in the study and their metric is known here."""
         claims = card(self.arms[self.main].method).CLAIMS
         named = lambda claim: {claim.arm or self.main, claim.other or self.main}  # noqa: E731
-        there = (claim for claim in claims if claim.metric in self.scores and named(claim) <= self.arms.keys())
+        known = set(self.scores.columns[self.scores.notna().any()])  # lesions of patients tell no true similarity
+        there = (claim for claim in claims if claim.metric in known and named(claim) <= self.arms.keys())
         return [claim.judge(self.scores, self.main) for claim in there]
 
 
