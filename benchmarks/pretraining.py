@@ -165,7 +165,7 @@ def copied_step(other: Copied, pairs: c2l.Pairs) -> Tensor:
 
 def queue(places: int, count: int, chosen: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
-    model = C2L(Config(phase="pretrain", queue=places, dim=DIM, temperature=0.07, images=700_000))
+    model = C2L(Config(phase="pretrain", contrast="nce", queue=places, dim=DIM, temperature=0.07, images=700_000))
     other = Copied(model)
     gaps = [apart(model, other, seed, count) for seed in range(2)]
     model.pointer.fill_(places - count)  # from here the ring wraps around in the middle of a step
