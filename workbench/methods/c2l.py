@@ -160,7 +160,7 @@ def mixed(items: Tensor, share: Tensor, partner: Tensor) -> Tensor:
     >>> mixed(torch.tensor([0.0, 8.0]), torch.tensor(0.75), torch.tensor([1, 0]))
     tensor([2., 6.])
     """
-    return torch.lerp(items[partner], items, share)
+    return items[partner].lerp_(items, share)
 
 
 def nce(positive: Tensor, negative: Tensor, z: Tensor, images: int, eps: float) -> Tensor:
