@@ -177,7 +177,7 @@ def test_claims_trains_judges_and_writes_the_record(root, tmp_path, capfd):
         ("run smcgam", "did you mean smcgan?"),
         ("run smcgan -p epoch=3", "did you mean epochs?"),
         ("run gan", "notebook: expected one of"),
-        ("claims smcgan -p base=4", "use `workbench fit` for others"),
+        ("claims smcgan -p bases=4", "did you mean base?"),
         ("claims gan", "gan: expected a method with claims, found a baseline"),
         ("claims smcgan --seeds 0", "--seeds: expected at least 1"),
         ("claims smcgan --root /nowhere/at/all --jobs 1", "nothing of that name"),
