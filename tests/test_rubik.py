@@ -342,10 +342,11 @@ def test_arms_share_their_pretext():
 
 
 def test_all_arms_have_the_same_steps_and_labels():
-    tasks = Study(arms_of("rubik", ("ablations",)), options=rubik_options()).tasks()
+    tasks, budgets = Study(arms_of("rubik", ("ablations",)), options=rubik_options()).tasks(), {}
     for one in tasks:
         if one.config.stage == "target":
-            assert (one.budget.epochs, one.budget.batch) == (tasks[0].budget.epochs, tasks[0].budget.batch)
+            mine = (one.budget.epochs, one.budget.batch, one.config.lr)
+            assert mine == budgets.setdefault(one.config.task, mine)
             same = one.data.train.table["case"] == tasks[0].data.train.table["case"]
             assert same or one.config.task == "segmentation"
         if one.before:

@@ -17,7 +17,6 @@ your own; a PROXY stands in for them in the claims: the labels of coloured image
 training images alone, never those of validation and test.
 Found at the tiny size: it gains over random weights, and over a control with the keys of other images (`wrong_keys`),
 which gains half as much. MoCo gains more; neither mixing, nor what is enqueued, nor ShuffleBN shows.
-
 Known faults of the released code. Scoring also enqueues, so keys of a batch are negatives of their own mixtures:
 `enqueue="release"` is that, `clean` scores all three and enqueues the plain keys alone. Its queue's place is lost on
 resuming and the constant Z is cut to a whole number: both are buffers here, a whole number and a float32. `eps` is
