@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -94,7 +95,8 @@ def keep(path: Path, new: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidRun(path.parent, "a folder that can be made", error.strerror, "choose another with out") from error
-    runs.write_json(path, sorted(records, key=lambda one: one["data"]))
+    numbered = lambda one: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", one["data"])]  # noqa: E731
+    runs.write_json(path, sorted(records, key=numbered))
 
 
 def markdown(folder: Path) -> str:
