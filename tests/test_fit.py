@@ -201,10 +201,11 @@ def test_schedules_by_hand():
     assert left() == pytest.approx(1 - 0.5 * 4)
     assert left(schedule="linear") == pytest.approx(1 - 0.5 * (1 + 1 + 1 + 0.5))
     assert left(schedule="cosine") == pytest.approx(1 - 0.5 * (1 + 0.853553 + 0.5 + 0.146447), abs=1e-5)
+    assert left(schedule="quarter") == pytest.approx(1 - 0.5 * (1 + 3 * 0.1))
     assert left(clip=0.1) == pytest.approx(1 - 0.5 * 0.1 * 4, abs=1e-5)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "steps"])
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "steps", "quarter"])
 def test_a_checkpoint_of_any_schedule_is_taken_up(schedule, tmp_path):
     budget = Budget(**{**vars(PLAIN), "schedule": schedule})
     with pytest.raises(Stopped):

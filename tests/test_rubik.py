@@ -250,7 +250,10 @@ def test_pretext_scores_are_those_of_its_answers(play):
     with torch.inference_mode():
         found = model.score(batch, model.predict(batch))
         names = {"rubik": {"order", "orientation", "masking"}, "order": {"order"}, "rotation": {"orientation"}}
-        assert set(found) == names.get(play, {"pose"})
+        assert set(found) == names.get(play, {"pose"}) | {"right"}
+        assert torch.allclose(
+            found["right"], sum(value for key, value in found.items() if key != "right") / (len(found) - 1)
+        )
         assert all(value.shape == (4,) and 0 <= value.min() <= value.max() <= 1 for value in found.values())
         if play == "rubik":
             truth = model.played(batch)
@@ -422,6 +425,8 @@ def test_paper_scale_builds():
     assert sizes == [1024, 1024, 100]
     turns = [layer.out_features for layer in model.heads.kinds["horizontal"] if hasattr(layer, "out_features")]
     assert turns == [1024, 8]
+    asked = {"epochs": 1000, "schedule": "quarter", "best": "right", "patience": 40, "valid_every": 1}
+    assert Rubik.before(Config(**values, channels=4)).budget == asked
 
 
 # ---------------------------------------------------------------- learning

@@ -35,7 +35,7 @@ from workbench.progress import Progress, Watch
 class Budget(Config):
     epochs: Count = 15  # passes over the training images
     batch: Count = 4  # items a step, over all processes and accumulation
-    schedule: Literal["constant", "linear", "cosine", "steps"] = "constant"  # of rates; linear falls in the second half
+    schedule: Literal["constant", "linear", "cosine", "steps", "quarter"] = "constant"  # of rates; linear: from half on
     clip: Weight = 0.0  # largest gradient norm; 0 is no clipping
     accumulate: Count = 1  # parts that a batch is worked through in, to save memory
     ema: Fraction = 0.0  # decay of the averaged weights that are evaluated in place of the last; 0 is off
@@ -161,10 +161,11 @@ def average_gradients(targets: list[Tensor]) -> None:
 
 
 def set_rates(optimizers: dict[str, Optimizer], budget: Budget, part: float) -> None:
-    """Every rate as the schedule has it when `part` of the training, in [0, 1), is done."""
+    """Every rate as the schedule has it when `part` of the training, in [0, 1), is done; quarter: a tenth from there."""
     linear, cosine = min(1.0, 2 - 2 * part), (1 + math.cos(math.pi * part)) / 2  # no NumPy: a checkpoint holds rates
     steps = 0.1 ** sum(part >= s for s in STEPS)
-    factor = {"constant": 1.0, "linear": linear, "cosine": cosine, "steps": steps}[budget.schedule]
+    factors = {"constant": 1.0, "linear": linear, "cosine": cosine, "steps": steps, "quarter": 0.1 ** (part >= 1 / 4)}
+    factor = factors[budget.schedule]
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor

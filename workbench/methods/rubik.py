@@ -75,6 +75,8 @@ class Config(method.Config):
     lr: Positive = 3e-3  # Adam's rate for the task (tuned for all arms)
     pretext_lr: Positive = 3e-3  # Adam's rate of the pretext (tuned); 1e-3 in third-party code
     pretext_epochs: Count = 30  # of the pretext: 600 steps (card: 10, at which no rotation is told)
+    pretext_schedule: Literal["constant", "quarter"] = "constant"  # quarter: rate by ten less from there (third party)
+    pretext_patience: Natural = 0  # epochs without more right answers that end it; 0 is never; 40 in third-party code
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,14 +97,16 @@ TINY = {"train": 160, "labelled": 32, "valid": 48, "test": 200, "epochs": 25, "b
 DEMO = TINY | {"train": 300}
 PAPER = {
     "grid": "272x272x80", "gap": 8, "jitter": 4, "permutations": 100, "base": 32, "depth": 5, "cube_width": 64,
-    "head_width": 1024, "order_layers": 2, "lr": 1e-3, "pretext_lr": 1e-3, "pretext_epochs": 1000, "epochs": 100,
-    "batch": 8, "train": 200, "valid": 28, "test": 57,
+    "head_width": 1024, "order_layers": 2, "lr": 1e-3, "pretext_lr": 1e-3, "pretext_epochs": 1000,
+    "pretext_schedule": "quarter", "pretext_patience": 40, "epochs": 100, "batch": 8, "train": 200, "valid": 28,
+    "test": 57,
 }  # fmt: skip
 UNLABELLED = {"part": "unlabelled", "labelled": 0, "target": "auto"}
 PRETEXT = {"stage": "pretext", "epochs": Config.pretext_epochs} | UNLABELLED
 KEPT = (  # settings of the pretext
     "play", "masking", "permutations", "select", "permutation_seed", "gap", "jitter", "alpha", "beta", "gamma", "base",
     "depth", "convs", "cube_width", "head_width", "order_layers", "rotation_layers", "pretext_lr", "pretext_epochs",
+    "pretext_schedule", "pretext_patience",
 )  # fmt: skip
 PLAYS = {
     "order_only": {"play": "order"},
@@ -264,7 +268,10 @@ class Rubik(method.Method):
         if config.stage == "pretext" or config.start != "pretext":
             return None
         settings = {key: getattr(config, key) for key in KEPT} | {"stage": "pretext"}
-        return Stage(("encoder.",), settings, {"epochs": config.pretext_epochs}, UNLABELLED)
+        budget = {"epochs": config.pretext_epochs, "schedule": config.pretext_schedule}
+        if config.pretext_patience:
+            budget |= {"best": "right", "patience": config.pretext_patience, "valid_every": 1}
+        return Stage(("encoder.",), settings, budget, UNLABELLED)
 
     def begin(self) -> None:
         """The encoder's weights from a file, where that is asked for."""
@@ -353,8 +360,10 @@ class Rubik(method.Method):
         if c.stage == "target":
             return metrics.segmentation(batch, prediction, metrics.classes(c.structures))
         if c.play == "volume":
-            return {"pose": (prediction["logits"].argmax(1) == self.posed(batch)[1]).float()}
-        return puzzle_scores(self.played(batch), prediction, c.rules)
+            told = (prediction["logits"].argmax(1) == self.posed(batch)[1]).float()
+            return {"pose": told, "right": told}
+        found = puzzle_scores(self.played(batch), prediction, c.rules)
+        return found | {"right": torch.stack(list(found.values())).mean(0)}
 
     def pooled(self, scores: Batch) -> Batch:
         return classifier.pooled(scores) if "called" in scores else {}
