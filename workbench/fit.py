@@ -161,7 +161,7 @@ def average_gradients(targets: list[Tensor]) -> None:
 
 
 def set_rates(optimizers: dict[str, Optimizer], budget: Budget, part: float) -> None:
-    """Every rate as the schedule has it when `part` of the training, in [0, 1), is done; quarter: a tenth from there."""
+    """Every rate as the schedule has it when `part` of the training, in [0, 1), is done; quarter: a tenth after it."""
     linear, cosine = min(1.0, 2 - 2 * part), (1 + math.cos(math.pi * part)) / 2  # no NumPy: a checkpoint holds rates
     steps = 0.1 ** sum(part >= s for s in STEPS)
     factors = {"constant": 1.0, "linear": linear, "cosine": cosine, "steps": steps, "quarter": 0.1 ** (part >= 1 / 4)}
