@@ -69,9 +69,17 @@ class Claim:
         return asked | {"verdict": verdict, **values}
 
 
-def gather(runs: Iterable["Run"]) -> pd.DataFrame:
-    """The scores of many runs in one long table, with columns `arm`, `seed` and `run` added."""
-    tables = [run.scores().assign(arm=run.arm, seed=run.seed, run=f"{run.name}/{run.id}") for run in runs]
+def gather(runs: Iterable["Run"], arms: Iterable[str] | None = None) -> pd.DataFrame:
+    """The scores of many runs in one long table, with columns `arm`, `seed` and `run` added.
+
+    `arms` are other names, a run each, where the settings of one arm differ: from `views.arms`.
+    """
+    runs = list(runs)
+    arms = [run.arm for run in runs] if arms is None else arms
+    tables = [
+        run.scores().assign(arm=arm, seed=run.seed, run=f"{run.name}/{run.id}")
+        for run, arm in zip(runs, arms, strict=True)
+    ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(NOT_METRICS))
 
 

@@ -323,11 +323,10 @@ def scores(point: Point) -> dict[str, float]:
     noted = asked_for(point)
     for run in noted:
         if run.state == "done":
-            from workbench.compare import NOT_METRICS
+            from workbench import compare
 
-            own = "" if run.arm == noted[0].arm else f"{run.arm}."
-            means = run.scores().drop(columns=list(NOT_METRICS), errors="ignore").mean(numeric_only=True)
-            for key, value in means.items():
+            own, table = "" if run.arm == noted[0].arm else f"{run.arm}.", run.scores()
+            for key, value in table[compare.metrics(table)].mean().items():
                 found.setdefault(f"{own}{key}", []).append(float(value))
     means = {key: sum(values) / len(values) for key, values in found.items()}
     return {key: value for key, value in means.items() if abs(value) < float("inf")}  # JSON has no others

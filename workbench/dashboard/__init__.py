@@ -52,12 +52,16 @@ def app(root: Path | str | None = None, pages: Sequence[str] | None = None) -> p
     """
     folder = Path(root).absolute() if root is not None else run_folders.root_folder()
     found = run_folders.find(folder)
-    chosen = select(pages)
-    if pages is None:
-        chosen = [page for page in chosen if page.worth(found)] or chosen
+    chosen = suited(found) or select(None) if pages is None else select(pages)
     if not found:
         return frame.page(folder, pn.Column(frame.empty(f"No runs under {folder}", "workbench run smcgan")))
     return frame.page(folder, frame.tabs([(page.title, page) for page in chosen], found))
+
+
+def suited(runs: Iterable[Run]) -> list[Page]:
+    """The pages that have something to show of these runs, in order."""
+    runs = list(runs)
+    return [page for page in discover() if page.worth(runs)]
 
 
 def select(names: Iterable[str] | None) -> list[Page]:
@@ -117,4 +121,4 @@ def free_port(address: str) -> int:
         return listener.getsockname()[1]
 
 
-__all__ = ["EXTENSIONS", "Run", "app", "inline", "serve"]
+__all__ = ["EXTENSIONS", "Run", "app", "inline", "serve", "suited"]

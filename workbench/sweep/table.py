@@ -50,8 +50,12 @@ def write(folder: Path, names: Sequence[str], rows: Sequence[Row]) -> None:
 
 
 def show(names: Sequence[str], rows: Sequence[Row], goal: str = "") -> str:
-    """The table as text, with the score that is the goal, if one is, before the others; the longest sweeps are cut."""
-    scores = sorted(scores_of(rows), key=lambda name: name != goal)[:SCORES]
+    """The table as text, with the score that is the goal, if one is, before the others; the longest sweeps are cut.
+
+    Of several notebooks it has no scores: they have few in common.
+    """
+    one = len({row.point.source for row in rows}) == 1
+    scores = sorted(scores_of(rows), key=lambda name: name != goal)[:SCORES] if one else []
     lines = [[*names, "state", "seconds", *scores]]
     lines += [[shown(cell) for cell in row.cells(names, scores)[:-1]] for row in rows[:LONGEST]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

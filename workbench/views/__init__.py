@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 REMEDY = "run it again, or delete the folder"
+NAMED = 2  # settings that the name of an arm has room for
 PICTURES = ("image", "target", "color")  # the arrays that may have a last axis of three colours
 UNITS = {
     "psnr": "dB", "fg_psnr": "dB", "ciede2000": "ΔE00", "hd95": "mm", "hausdorff": "mm", "centroid": "mm",
@@ -259,6 +260,25 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, Mapping):
         return {prefix: value}
     return {k: v for name, part in value.items() for k, v in flat(part, f"{prefix}.{name}".lstrip(".")).items()}
+
+
+def arms(runs: Iterable["Run"]) -> list[str]:
+    """How the arm of each run is called: its name, and where runs of one arm and seed differ, with what they differ in.
+
+    One or two settings are named; where more differ, the first digits of an id stand for them.
+    """
+    runs, names = list(runs), {}
+    for arm in {run.arm for run in runs}:
+        group = [run for run in runs if run.arm == arm]
+        table = differing(group)
+        settings = table.drop(columns=["arm", "seed", "id", "fingerprint"], errors="ignore").astype(str)
+        known: dict[Any, str] = {}
+        for run, row in zip(group, settings.to_dict("records"), strict=True):
+            told = [f"{name} {value}" for name, value in row.items()] if 0 < len(row) <= NAMED else [run.id[:6]]
+            same = tuple(row.values()) or run.id
+            known.setdefault(same, " · ".join([arm, *told] if table.duplicated(["arm", "seed"]).any() else [arm]))
+            names[run] = known[same]
+    return [names[run] for run in runs]
 
 
 def differing(runs: Iterable["Run"]) -> "pd.DataFrame":

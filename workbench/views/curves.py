@@ -40,14 +40,14 @@ CROWD = 8  # more arms than this have no room for names of full size, nor more c
 LEGEND = {"border_line_alpha": 0, "background_fill_alpha": 0, "padding": 4, "spacing": 12, "glyph_width": 16}
 
 
-def logs(runs: Iterable["Run"]) -> pd.DataFrame:
-    """The learning curves of many runs in one long table, with `arm`, `seed` and `run` added."""
-    tables = []
-    for run in runs:
+def logs(runs: Iterable["Run"], arms: Iterable[str] | None = None) -> pd.DataFrame:
+    """The learning curves of many runs in one long table, with `arm`, `seed` and `run` added, as `compare.gather`."""
+    runs, tables = list(runs), []
+    for run, arm in zip(runs, [run.arm for run in runs] if arms is None else arms, strict=True):
         table = run.metrics()
         if len(table) and "step" in table:
             table = table.map(lambda value: value if isinstance(value, (int, float)) else np.nan).astype(float)
-            tables.append(table.assign(arm=run.arm, seed=run.seed, run=run.id))
+            tables.append(table.assign(arm=arm, seed=run.seed, run=run.id))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 

@@ -24,9 +24,10 @@ class Numbers:
     """The state of the page, which is that of its widgets, and the panes they redraw."""
 
     def __init__(self, runs: list[Run]) -> None:
-        self.runs, self.colors = runs, views.palette(run.arm for run in runs)
+        self.runs, self.arms = runs, views.arms(runs)
+        self.colors = views.palette(self.arms)
         self.table = frame.table(
-            settings(runs, self.colors),
+            settings(runs, [self.colors[arm] for arm in self.arms]),
             selectable="checkbox",
             layout="fit_data_fill",
             stylesheets=[frame.TABLE, frame.CHECKED],
@@ -56,12 +57,13 @@ class Numbers:
 
     def choose(self) -> None:
         """Reads what the checked runs wrote, keeps the choices that still apply, and draws everything."""
-        chosen = [self.runs[number] for number in sorted(self.table.selection)] or self.runs
-        self.scores, self.logs = compare.gather(chosen), curves.logs(chosen)
+        numbers = sorted(self.table.selection) or range(len(self.runs))
+        chosen, arms = [self.runs[number] for number in numbers], [self.arms[number] for number in numbers]
+        self.scores, self.logs = compare.gather(chosen, arms), curves.logs(chosen, arms)
         self.length = views.length(chosen)
         names = [m for m in compare.metrics(self.scores) if self.scores[m].notna().any()]
         frame.offer(self.metric, {views.title(name): name for name in names}, "fg_psnr")
-        frame.offer(self.reference, {name: name for name in self.scores["arm"].unique()}, champion(chosen))
+        frame.offer(self.reference, {name: name for name in self.scores["arm"].unique()}, champion(chosen, arms))
         frame.offer(self.quantity, {name: name for name in curves.quantities(self.logs)}, "loss/generator")
         for draw in (self.draw_curves, self.draw_spread, self.draw_pairs, self.draw_means):
             draw()
@@ -107,17 +109,18 @@ class Numbers:
         return pn.Row(side, main, css_classes=["workbench-page"], sizing_mode="stretch_width", margin=(14, 20))
 
 
-def settings(runs: list[Run], colors: dict[str, str]) -> pd.DataFrame:
+def settings(runs: list[Run], colors: list[str]) -> pd.DataFrame:
     """What differs between the runs, ready for a narrow table: arms with their colour, short ids."""
     table = views.differing(runs)
-    arms = [f"<span style='color:{colors[arm]}'>●</span> {escape(arm)}" for arm in table["arm"]]
+    dots = zip(colors, table["arm"], strict=True)
+    arms = [f"<span style='color:{color}'>●</span> {escape(arm)}" for color, arm in dots]
     return table.assign(arm=arms, id=table["id"].str[:6])
 
 
-def champion(runs: list[Run]) -> str:
+def champion(runs: list[Run], arms: list[str]) -> str:
     """The arm that the others are likely to be held against: the unchanged method that most runs belong to."""
     method = Counter(run.config["method"] for run in runs).most_common(1)[0][0]
-    return next((run.arm for run in runs if run.arm == method), runs[0].arm)
+    return next((arm for run, arm in zip(runs, arms, strict=True) if run.arm == method), arms[0])
 
 
 def pairs(found: pd.DataFrame, reference: str, metric: str) -> str:
