@@ -329,6 +329,19 @@ def test_runs_are_gathered_under_their_arms(tmp_path):
     assert compare.gather([]).empty
 
 
+def test_runs_are_alike_that_were_tested_on_the_same_cases_or_on_folds_of_them(tmp_path):
+    def made(arm, seed, fingerprint, **data):
+        return runs.create(
+            tmp_path, {"method": arm, "seed": seed, "data": {"fingerprint": fingerprint, **data}}, arm=arm
+        )
+
+    folds = [made(arm, seed, f"f{seed}", kind="neuron", fold=seed) for arm in "ab" for seed in (0, 1)]
+    small = [made("a", seed, "s", kind="neuron", fold=0, size=3) for seed in (2, 3, 4)]
+    files = [made(arm, 5, print_, kind="neuron", root="images") for arm, print_ in (("a", "before"), ("b", "after"))]
+    assert compare.alike([*files, *small, *folds]) == [folds, small, files[:1], files[1:]]
+    assert compare.alike([]) == []
+
+
 def test_scores_and_labels_of_single_findings_are_no_metrics():
     table = pd.DataFrame({"score_nodule": [0.3], "label_nodule": [1.0], "auc_nodule": [1.0], "scored": [0.0]})
     assert compare.metrics(table) == ["auc_nodule", "scored"]

@@ -147,6 +147,31 @@ def test_differing_shows_only_what_differs_between_runs_that_have_it(found):
     assert table["lr"].iloc[-1] == 0.5 and set(table["epochs"]) == {40, 7}
 
 
+def changed(run, seed=0, **settings):
+    other = dashboard_runs.runs.Run(run.path.with_name(f"{seed}{settings}"))
+    other.__dict__["config"] = {**run.config, "seed": seed, "config": settings}
+    return other
+
+
+def test_an_arm_with_several_settings_is_several_arms(found):
+    run = found[0]
+    plain = [changed(run, seed, lr=0.1) for seed in (0, 1)]
+    assert views.arms(plain) == [run.arm] * 2
+    rates = [changed(run, seed, lr=lr) for seed in (0, 1) for lr in (0.1, 0.2)]
+    assert views.arms(rates) == [f"{run.arm} · lr 0.1", f"{run.arm} · lr 0.2"] * 2
+    many = [changed(run, seed, lr=lr, base=lr, depth=lr) for seed in (0, 1) for lr in (1, 2)]
+    names = views.arms(many)
+    assert names[:2] == names[2:] == [f"{run.arm} · {one.id[:6]}" for one in many[:2]] and len(set(map(str, many))) == 4
+
+
+def test_means_do_not_mix_the_settings_of_an_arm(tmp_path):
+    found = [dashboard_runs.write(tmp_path, "smcgan", seed, cases=4, size=32) for seed in (0, 1)]
+    text = (found[1].path / "config.json").read_text()
+    (found[1].path / "config.json").write_text(text.replace('"seed": 1', '"seed": 0').replace('"lr": ', '"lr": 1'))
+    page = metrics.Numbers(runs.find(tmp_path))
+    assert page.scores["arm"].nunique() == 2 and "smcgan · lr" in page.means.object
+
+
 def test_labels_tell_runs_apart(found):
     run = pick(found, "smcgan", 1)
     assert views.label(run) == f"smcgan · seed 1 · {run.id[:6]}"

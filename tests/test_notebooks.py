@@ -15,8 +15,9 @@ import nbformat
 import psutil
 import pytest
 
-from workbench import method, notebooks
+from workbench import data, method, notebooks
 from workbench.errors import InvalidParameter
+from workbench.study import Arm, Study
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 ALL = sorted(FOLDER.glob("*.ipynb"))
@@ -150,3 +151,41 @@ def test_a_failing_cell_is_told_in_one_line_and_the_notebook_is_kept(tmp_path):
         notebooks.run("smcgan", {"root": str(tmp_path / "nowhere")}, tmp_path / "runs")
     assert "notebook.ipynb" in str(caught.value) and "\n" not in str(caught.value)
     assert list((tmp_path / "runs" / "_studies").glob("*/notebook.ipynb"))
+
+
+@pytest.mark.notebook
+@pytest.mark.timeout(900)
+def test_the_notebook_on_sweeps_finds_its_own_among_others(tmp_path):
+    Study({"grey": Arm("grey")}, {"size": 32, "train": 8, "valid": 2, "test": 2}, {"epochs": 1}, (0,), tmp_path).run()
+    foreign = tmp_path / "_sweeps" / "all-0123456789ab" / "sweep.csv"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("notebook,state\nstart,done\n")
+    small = {"rates": [0.001], "seeds": 1, "epochs": 2, "trials": 1, "jobs": 1}
+    for _ in range(2):  # the second time it finds all that the first one left
+        folder = notebooks.run("sweep", small, tmp_path)
+        book = nbformat.read(folder / "notebook.ipynb", as_version=4)
+        (checks,) = [cell.outputs for cell in book.cells if "nbval-check-output" in tags(cell)]
+        assert checks[0].text.count("True") == 4 and "False" not in checks[0].text
+
+
+CHEAP = {
+    "anatomy": "colortable", "anatomy3d": "identity", "asoct": "meanpoint", "brain": "pix2pix", "headct": "majority",
+    "endoscopy": "reinhard", "fundus": "source_only", "lesion": "hardlabels", "neuron": "chance", "organs": "unet",
+    "radiograph": "gradhist",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", data.kinds())
+def test_the_comparison_takes_runs_of_any_method_among_others(kind, tmp_path, capsys):
+    size = {"size": 32, "train": 8, "valid": 2, "test": 3}
+    for name, options, seeds in ((CHEAP[kind], size, (0, 1)), ("grey", size | {"test": 2}, (0,))):
+        Study({name: Arm(name)}, options, {"epochs": 1, "batch": 4, "precision": "float32"}, seeds, tmp_path).run()
+    shown: list = []
+    names = {"display": lambda *pages: shown.extend(pages)}
+    for cell in code_cells(notebooks.find("compare")):
+        exec(cell.source, names)
+        names |= {"runs": str(tmp_path)} if "parameters" in tags(cell) else {}
+    assert {run.config["method"] for run in names["kept"]} == {CHEAP[kind]} and names["metric"] in names["scores"]
+    assert shown and not any("workbench run" in str(page) for page in shown), "every kind has a page for its samples"
+    printed = capsys.readouterr().out
+    assert "every run has a row a case: True" in printed and "False" not in printed

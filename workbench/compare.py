@@ -18,6 +18,7 @@ LOWER_IS_BETTER = (  # these and what begins with one of them: hd95_cup
     "folds", "overlap_distance", "ed", "false_", "cnr_error", "wasserstein", "flicker", "motion", "nll", "ece",
 )  # fmt: skip
 NOT_METRICS = ("case", "group", "arm", "seed", "run", "background", "label", "split", "score", "called", "confidence")
+DEALT = ("fold", "data_seed")  # the settings of data that deal the cases anew, so that a seed may have its own
 NO_METRIC = ("label_", "score_")  # and what begins with one of these: of several findings each its own
 
 
@@ -81,6 +82,22 @@ def gather(runs: Iterable["Run"], arms: Iterable[str] | None = None) -> pd.DataF
         for run, arm in zip(runs, arms, strict=True)
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(NOT_METRICS))
+
+
+def alike(runs: Iterable["Run"]) -> list[list["Run"]]:
+    """Groups of runs that can be compared, the largest first: those tested on the same cases, or on folds of the same.
+
+    The fingerprint of the data tells; each fold of a cross-validation and phantoms of each seed have one of their own.
+    """
+    groups: dict[str, list[Run]] = {}
+    prints: dict[str, set[str]] = {}
+    asked = {run: {key: value for key, value in run.config["data"].items() if key != "fingerprint"} for run in runs}
+    for run, data in asked.items():
+        prints.setdefault(repr(data), set()).add(run.config["data"]["fingerprint"])
+    for run, data in asked.items():
+        changed = run.config["data"]["fingerprint"] if len(prints[repr(data)]) > 1 else ""
+        groups.setdefault(repr([{**data, **dict.fromkeys(DEALT)}, changed]), []).append(run)
+    return sorted(groups.values(), key=len, reverse=True)
 
 
 def metrics(scores: pd.DataFrame) -> list[str]:
