@@ -469,7 +469,7 @@ def test_arms_share_their_pretraining_whatever_the_head_and_the_number_of_labels
     groups |= {name: (f"{name}_probe",) for name in c2l.VARIANTS}
     for name, others in groups.items():
         assert {ids[other] for other in others} == {ids[name]}, name
-    assert ids["random"] is None and len({ids[name] for name in groups}) == len(groups) == 10
+    assert ids["random"] is None and len({ids[name] for name in groups}) == len(groups) == 11
     other = tasks(OPTIONS | {"labelled": 20}, lr=5e-3, probe_lr=0.5)
     assert {name: ids[name] for name in groups} == {
         n: t.before.id if t.before else None for n, t in other.items() if n in groups
@@ -501,6 +501,7 @@ def test_moco_has_twice_the_steps_and_as_many_student_passes():
     found = tasks(pre_epochs=3)
     epochs = {name: found[name].before.budget.epochs for name in ("c2l", "moco", "images", "features")}
     assert epochs == {"c2l": 3, "moco": 6, "images": 3, "features": 3}
+    assert tasks(pre_epochs=c2l.Config.pre_epochs)["moco_steps"].before.budget.epochs == c2l.Config.pre_epochs
     passes = {}
     for terms in ("all", "moco"):
         model, calls = trainer(terms=terms, groups=1), []

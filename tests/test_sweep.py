@@ -91,6 +91,8 @@ def test_all_notebooks_in_one_sweep(folder, monkeypatch, capsys):
     assert sweep("all") == 1
     said = capsys.readouterr().out
     assert "notebook=second: failed: SystemError: no" in said and "2 runs: 1 done, 1 failed" in said
+    (page,) = folder.glob("runs/_sweeps/all-*/report.html")
+    assert "twice" not in said + page.read_text(), "the scores of unlike notebooks are no table"
     assert {(row["notebook"], row["state"], row["twice"]) for row in rows(folder)} == {
         ("first", "done", "2.0"), ("second", "failed", ""),
     }  # fmt: skip

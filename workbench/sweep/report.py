@@ -8,33 +8,42 @@ from typing import TYPE_CHECKING
 
 from workbench import runs
 from workbench.sweep.grid import Axes, shown
-from workbench.sweep.table import SCORES, Row, heads, scores_of
+from workbench.sweep.table import SCORES, Row, common, heads
 
 if TYPE_CHECKING:
     import holoviews as hv
 
 NAME = "report.html"
+DECADES = 100  # the ratio of values from which an axis is logarithmic
+STYLE = """
+body { font: 14px 'Segoe UI', Roboto, Arial, sans-serif; color: #1f2933; margin: 24px auto; max-width: 1200px;
+       padding: 0 24px; }
+h1 { font-size: 20px; } table { border-collapse: collapse; } td, th { padding: 3px 12px; text-align: right; }
+td:first-child, th:first-child { text-align: left; } tr + tr { border-top: 1px solid #dfe3e8; }
+"""  # that of views/report.py, which takes long to load
 LOOK = {"legend_position": "right", "show_title": False, "padding": 0.08}
 
 
 def write(folder: Path, title: str, axes: Axes, rows: Sequence[Row]) -> None:
-    scores = scores_of(rows)
-    own = [name for name in scores if "." not in name][:SCORES]
+    own = [name for name in common(rows) if "." not in name]
     varied = [name for name in axes if len({shown(row.point.asked.get(name)) for row in rows}) > 1]
-    page = listing(folder, list(axes), scores, rows)
-    if own and varied and "notebook" not in axes:
+    shared = [name for name in varied if name != "seed"][:2] or varied  # seeds are repetitions: points of one line
+    page = listing(folder, list(axes), own, rows)
+    if own and varied:
         from workbench.views import report  # takes a second or two, which is spent only on pictures
 
-        page = report.document(title, [("", [picture(rows, name, *varied[:2]) for name in own])], page)
+        pictures = [picture(rows, name, *shared) for name in own[:SCORES]]
+        page = report.document(title, [("", pictures)], page)
     else:
         named = html.escape(title)
-        page = f"<!doctype html><html><meta charset='utf-8'><title>{named}</title><h1>{named}</h1>{page}</html>"
+        head = f"<meta charset='utf-8'><title>{named}</title><style>{STYLE}</style>"
+        page = f"<!doctype html><html><head>{head}</head><body><h1>{named}</h1>{page}</body></html>"
     with runs.replacing(folder / NAME, "w") as file:
         file.write(page)
 
 
 def listing(folder: Path, names: Sequence[str], scores: Sequence[str], rows: Sequence[Row]) -> str:
-    """The table, whose rows link to the report, or to the notebook of a run that has none."""
+    """The table, whose rows link to the report, or to the notebook of a run that has none; sweep.csv has all scores."""
     cell = lambda value, tag="td": f"<{tag}>{html.escape(shown(value))}</{tag}>"  # noqa: E731
     lines = [f"<tr>{''.join(cell(name, 'th') for name in heads(names, scores))}</tr>"]
     for row in rows:
@@ -46,10 +55,14 @@ def listing(folder: Path, names: Sequence[str], scores: Sequence[str], rows: Seq
 
 
 def picture(rows: Sequence[Row], score: str, along: str, apart: str = "") -> "hv.Overlay":
-    """A score of all runs against a parameter, in a colour a value of another one, with lines through the means."""
+    """A score of all runs against a parameter, in a colour a value of another one, with lines through the means.
+
+    The axis of a parameter with values above zero that span two decades is logarithmic.
+    """
     import holoviews as hv
 
     from workbench import views
+    from workbench.views.curves import ylabel
     from workbench.views.labels import WIDE
 
     groups: dict[str, dict[object, list[float]]] = {}
@@ -58,15 +71,22 @@ def picture(rows: Sequence[Row], score: str, along: str, apart: str = "") -> "hv
             name = f"{apart} = {shown(row.point.asked[apart])}" if apart else ""
             groups.setdefault(name, {}).setdefault(row.point.asked[along], []).append(row.outcome.scores[score])
     layers = [layer for name, tint in views.palette(groups).items() for layer in drawn(groups[name], name, tint)]
-    return hv.Overlay(layers).opts(**WIDE | LOOK, xlabel=along, ylabel=views.title(score))
+    found = [value for group in groups.values() for value in group]
+    wide = all(map(number, found)) and min(found, default=0) > 0 and max(found) / min(found) >= DECADES
+    axes = {"xlabel": along, "ylabel": ylabel(score, ""), "logx": wide}
+    return hv.Overlay(layers).opts(**WIDE | LOOK | axes)
+
+
+def number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def drawn(found: dict[object, list[float]], name: str, tint: str) -> "Iterator[hv.Element]":
     import holoviews as hv
 
-    number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in found)
-    values = [(value if number else shown(value), scores) for value, scores in found.items()]
+    scale = all(map(number, found))
+    values = [(value if scale else shown(value), scores) for value, scores in found.items()]
     means = [(value, sum(scores) / len(scores)) for value, scores in values]
-    yield hv.Curve(sorted(means) if number else means, label=name).opts(color=tint, backend="bokeh")
+    yield hv.Curve(sorted(means) if scale else means, label=name).opts(color=tint, backend="bokeh")
     dots = [(value, one) for value, scores in values for one in scores]
     yield hv.Scatter(dots, label=name).opts(color=tint, size=6, tools=["hover"], backend="bokeh")

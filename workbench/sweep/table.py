@@ -36,6 +36,11 @@ def scores_of(rows: Sequence[Row]) -> list[str]:
     return sorted(names, key=lambda name: "." in name)
 
 
+def common(rows: Sequence[Row]) -> list[str]:
+    """The scores worth showing side by side: all, but none of several notebooks, which have few in common."""
+    return scores_of(rows) if len({row.point.source for row in rows}) == 1 else []
+
+
 def heads(names: Sequence[str], scores: Sequence[str]) -> list[str]:
     """What stands over the columns of `Row.cells`."""
     return [*names, "state", "seconds", *scores, "reason"]
@@ -50,12 +55,8 @@ def write(folder: Path, names: Sequence[str], rows: Sequence[Row]) -> None:
 
 
 def show(names: Sequence[str], rows: Sequence[Row], goal: str = "") -> str:
-    """The table as text, with the score that is the goal, if one is, before the others; the longest sweeps are cut.
-
-    Of several notebooks it has no scores: they have few in common.
-    """
-    one = len({row.point.source for row in rows}) == 1
-    scores = sorted(scores_of(rows), key=lambda name: name != goal)[:SCORES] if one else []
+    """The table as text, with the score that is the goal, if one is, before the others; the longest sweeps are cut."""
+    scores = sorted(common(rows), key=lambda name: name != goal)[:SCORES]
     lines = [[*names, "state", "seconds", *scores]]
     lines += [[shown(cell) for cell in row.cells(names, scores)[:-1]] for row in rows[:LONGEST]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 LONGER = 220  # pixels, the longer side of a picture
 STYLE = """
-body { font: 14px 'Segoe UI', Roboto, Arial, sans-serif; color: #1f2933; margin: 24px auto; max-width: 1200px; }
+body { font: 14px 'Segoe UI', Roboto, Arial, sans-serif; color: #1f2933; margin: 24px auto; max-width: 1200px;
+       padding: 0 24px; }
 h1 { font-size: 20px; } h2 { font-size: 15px; margin: 28px 0 6px; border-top: 1px solid #dfe3e8; padding-top: 14px; }
 table { border-collapse: collapse; font-size: 12px; } td, th { padding: 2px 10px; text-align: right; }
 td:first-child { text-align: left; } tr + tr { border-top: 1px solid #dfe3e8; } .muted { color: #616e7c; }
