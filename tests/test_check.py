@@ -57,6 +57,7 @@ def table(frame: pd.DataFrame) -> dict[str, str]:
         ("Mon Jan  5 12:00:00 2026: ready", "Tue Feb 10 09:08:07 2026: ready"),
         ("1f0e8c1a-1234-4abc-9def-0123456789ab", "aaaaaaaa-1234-4abc-9def-0123456789ab"),
         ("Row01976", "Row20311"),
+        ("kept in smcgan-99085b856f71 and 4c97bf819bb4", "kept in smcgan-123456789012 and ab12cd34ef56"),
         ("\x1b[31mred\x1b[0m", "red"),
         ("a\r 50%|#####     | 5/10\rdone", "done"),
         (" 10%|#  | 1/10 [00:00<00:03, 2.9it/s]\ndone", "done"),
@@ -302,6 +303,19 @@ def test_what_varies_over_the_repeats_is_learnt():
     assert not judge.differences(words, cell_of(stdout="c d e"), Tolerance())
     once = judge.merged([cell_of(stdout="a", stderr="b"), cell_of(stdout="a")])
     assert not judge.differences(once, cell_of(stdout="a"), Tolerance())
+
+
+def test_the_spread_of_a_curve_is_that_of_all_its_places():
+    """The end of its axis is where the largest value is, whichever that is: it seems not to vary."""
+    one, other, far = ({"line": Fact(numbers=("9", *ends), scale=100.0)} for ends in (
+        ("100.0", "40.0", "50.0"), ("100.0", "46.0", "50.0"), ("100.0", "46.0", "5.0"),
+    ))  # fmt: skip
+    known = judge.merged([one, other])
+    assert known["line"].spread == (0.0, 6.0, 6.0, 6.0), "a count has none"
+    moved = {"line": Fact(numbers=("9", "80.0", "43.0", "60.0"), scale=100.0)}
+    assert not judge.differences(known, moved, Tolerance())
+    assert judge.differences(known, far, Tolerance())
+    assert judge.differences(judge.merged([one]), moved, Tolerance())
 
 
 def test_references_come_back_as_they_were(tmp_path):

@@ -177,6 +177,7 @@ def test_claims_trains_judges_and_writes_the_record(root, tmp_path, capfd):
         ("run smcgam", "did you mean smcgan?"),
         ("run smcgan -p epoch=3", "did you mean epochs?"),
         ("run gan", "notebook: expected one of"),
+        ("run compare -p runs=elsewhere", "use --runs FOLDER"),
         ("claims smcgan -p bases=4", "did you mean base?"),
         ("claims gan", "gan: expected a method with claims, found a baseline"),
         ("claims smcgan --seeds 0", "--seeds: expected at least 1"),
@@ -228,6 +229,24 @@ def test_help_of_a_method_explains_every_setting(command, flag, root, capsys):
         for field in dataclasses.fields(group):
             (line,) = [line for line in lines if line.split()[:1] == [field.name]]
             assert notes[field.name] in line and repr(field.default) in line
+
+
+def test_help_of_a_notebook_has_its_parameters(root, tmp_path, capsys):
+    for words in ("run compare", "sweep compare"):
+        main([*words.split(), "--help"])
+        told = capsys.readouterr().out
+        assert '  metric: str = ""  # what to compare' in told and "budget" not in told
+    main(["run", "smcgan", "--help"])
+    assert "  seeds: int = 1  # trainings of every arm" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["sweep", "all", "--help"])
+    assert "--dry-run" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_ends_the_output_quietly(root):
+    words = f"{sys.executable} -m workbench fit smcgan --help | true"
+    done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
 
 
 def test_help_names_the_commands(root, capsys):

@@ -148,7 +148,7 @@ def test_differing_shows_only_what_differs_between_runs_that_have_it(found):
 
 
 def changed(run, seed=0, **settings):
-    other = dashboard_runs.runs.Run(run.path.with_name(f"{seed}{settings}"))
+    other = dashboard_runs.runs.Run(run.path.with_name(f"{abs(hash((seed, *settings.items()))):x}"))
     other.__dict__["config"] = {**run.config, "seed": seed, "config": settings}
     return other
 
@@ -157,11 +157,14 @@ def test_an_arm_with_several_settings_is_several_arms(found):
     run = found[0]
     plain = [changed(run, seed, lr=0.1) for seed in (0, 1)]
     assert views.arms(plain) == [run.arm] * 2
-    rates = [changed(run, seed, lr=lr) for seed in (0, 1) for lr in (0.1, 0.2)]
-    assert views.arms(rates) == [f"{run.arm} · lr 0.1", f"{run.arm} · lr 0.2"] * 2
+    rates = [changed(run, seed, lr=lr) for seed in (0, 1) for lr in (0.1, 0.00123456)]
+    assert views.arms(rates) == ["lr 0.1", "lr 0.001235"] * 2
+    other = next(one for one in found if one.arm != run.arm)
+    assert views.arms([*rates[:2], other]) == [f"{run.arm} · lr 0.1", f"{run.arm} · lr 0.001235", other.arm]
     many = [changed(run, seed, lr=lr, base=lr, depth=lr) for seed in (0, 1) for lr in (1, 2)]
-    names = views.arms(many)
-    assert names[:2] == names[2:] == [f"{run.arm} · {one.id[:6]}" for one in many[:2]] and len(set(map(str, many))) == 4
+    close = [changed(run, seed, lr=lr) for seed in (0, 1) for lr in (0.123456, 0.123457)]
+    for unlike in (many, close):
+        assert views.arms(unlike) == [one.id[:6] for one in unlike[:2]] * 2
 
 
 def test_means_do_not_mix_the_settings_of_an_arm(tmp_path):
@@ -169,7 +172,7 @@ def test_means_do_not_mix_the_settings_of_an_arm(tmp_path):
     text = (found[1].path / "config.json").read_text()
     (found[1].path / "config.json").write_text(text.replace('"seed": 1', '"seed": 0').replace('"lr": ', '"lr": 1'))
     page = metrics.Numbers(runs.find(tmp_path))
-    assert page.scores["arm"].nunique() == 2 and "smcgan · lr" in page.means.object
+    assert page.scores["arm"].nunique() == 2 and "lr 0.0002" in page.means.object
 
 
 def test_labels_tell_runs_apart(found):

@@ -127,6 +127,8 @@ def test_unknown_parameters_are_refused_and_settings_are_passed_on():
     path = notebooks.find("smcgan")
     passed = notebooks.parameters(path, {"epochs": 2, "lr": 1e-3, "base": 8})
     assert passed == {"epochs": 2, "settings": {"lr": 1e-3, "base": 8}}
+    counted = {"runs": (int, 5)}
+    assert notebooks.keeps(notebooks.declared(path)) and not notebooks.keeps(counted), "a number of runs is not a place"
     with pytest.raises(InvalidParameter, match="did you mean epochs"):
         notebooks.parameters(notebooks.find("start"), {"epoch": 2})
     with pytest.raises(InvalidParameter, match="did you mean smcgan"):

@@ -131,7 +131,7 @@ def preparation(source: Path, preset: str) -> tuple[dict[str, Any], Callable[[Ma
     from workbench import notebooks
 
     name = notebooks.title(source)
-    if source.parent != notebooks.FOLDER or not list((Path(__file__).parent / "methods").glob(f"{name}*")):
+    if not notebooks.of_method(source):
         declared = notebooks.declared(source)
 
         def plain(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -354,16 +354,23 @@ def values(name: str, pairs: tuple[str, ...], preset: str) -> dict:
     return chosen
 
 
-def settings_help(name: str) -> str:
-    """Every setting of a method with default and comment, for `workbench run NAME --help`."""
-    from workbench import data
+def settings_help(command: str, name: str) -> str:
+    """Every setting of a notebook and of its method with default and comment, for `workbench run NAME --help`."""
+    from workbench import data, notebooks
     from workbench.config import describe
     from workbench.fit import Budget
     from workbench.method import method_class
 
+    lines = [f"workbench {command} {name} [-p key=value ...]"]
+    if command in ("run", "sweep"):
+        source = notebooks.find(name)
+        lines += [f"\n{source.name}:", *(f"  {line}" for line in notebooks.asked_in(source).splitlines())]
+        if not notebooks.of_method(source):
+            return "\n".join(lines)
+        name = notebooks.title(source)
     cls = method_class(name)
     groups = {f"{name} (settings)": cls.Config, "budget": Budget, f"data ({cls.data})": data.module(cls.data).Options}
-    return "\n".join(line for title, group in groups.items() for line in (f"\n{title}:", *describe(group)))
+    return "\n".join([*lines, *(line for title, group in groups.items() for line in (f"\n{title}:", *describe(group)))])
 
 
 def main(words: list[str] | None = None) -> None:
@@ -371,13 +378,15 @@ def main(words: list[str] | None = None) -> None:
     words = sys.argv[1:] if words is None else words
     asks = len(words) > 2 and words[0] in ("run", "sweep", "fit", "claims") and {"-h", "--help"} & set(words[2:])
     try:
-        if asks and not words[1].startswith("-"):
-            print(f"workbench {words[0]} {words[1]} [-p key=value ...]\n{settings_help(words[1])}")
+        if asks and not words[1].startswith("-") and words[1] != "all":
+            print(settings_help(*words[:2]))
             return
         app.cli(prog="workbench", args=words, description=__doc__, config=(AvoidSubcommands,))
     except WorkbenchError as error:
         print(f"workbench: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # who reads, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt as stop:
         print(f"workbench: {str(stop) or 'interrupted'}", file=sys.stderr)
         sys.exit(130)

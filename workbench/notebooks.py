@@ -71,6 +71,11 @@ def title(path: Path) -> str:
     return re.sub(r"[^a-z0-9_.-]", "-", name).strip("_.-")[:40] or "notebook"
 
 
+def of_method(path: Path) -> bool:
+    """Whether it is the notebook of a method here."""
+    return path.parent == FOLDER and bool(list((Path(__file__).parent / "methods").glob(f"{title(path)}*")))
+
+
 def cells(path: Path) -> list[dict[str, Any]]:
     """The cells of a notebook, each with its type, source and tags.
 
@@ -94,18 +99,27 @@ def _cells(path: Path, changed: int) -> list[dict[str, Any]]:
     return [{"type": kind, "source": "".join(source), "tags": tags} for kind, source, tags in parts]
 
 
+def asked_in(path: Path) -> str:
+    """The source of the parameters cell.
+
+    Raises:
+        InvalidParameter: no cell is tagged `parameters`.
+    """
+    tagged = [cell["source"] for cell in cells(path) if "parameters" in cell["tags"]]
+    if not tagged:
+        remedy = "tag the cell that sets them (in JupyterLab: the gears at the top right)"
+        raise InvalidParameter(path.name, "a cell tagged parameters", "none", remedy)
+    return tagged[0]
+
+
 def declared(path: Path) -> dict[str, tuple[type | None, Any]]:
     """The names of the parameters cell, each with its type (None where it tells none) and default.
 
     Raises:
         InvalidParameter: no cell is tagged `parameters`, or it is no plain Python.
     """
-    tagged = [cell["source"] for cell in cells(path) if "parameters" in cell["tags"]]
-    if not tagged:
-        remedy = "tag the cell that sets them (in JupyterLab: the gears at the top right)"
-        raise InvalidParameter(path.name, "a cell tagged parameters", "none", remedy)
     try:
-        body = ast.parse(tagged[0]).body
+        body = ast.parse(asked_in(path)).body
     except SyntaxError as error:
         raise InvalidParameter(path.name, "plain Python in the parameters cell", error.msg, "correct it") from None
     found = {}
@@ -126,9 +140,12 @@ def declared(path: Path) -> dict[str, tuple[type | None, Any]]:
 def parameters(path: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """What papermill passes: names of the parameters cell directly, all other settings in its `settings`.
 
-    papermill itself only warns of a name that it does not know and takes any type, so both are refused here.
+    papermill itself only warns of a name that it does not know and takes any type, so both are refused here. A text
+    `runs` is where runs are kept, which is asked for otherwise.
     """
     known = declared(path)
+    if "runs" in chosen and keeps(known):
+        raise InvalidParameter("runs", "a folder given by --runs", repr(chosen["runs"]), "use --runs FOLDER")
     direct = {key: value for key, value in chosen.items() if key in known}
     others = {key: value for key, value in chosen.items() if key not in known}
     if others and "settings" not in known:
@@ -136,6 +153,11 @@ def parameters(path: Path, chosen: Mapping[str, Any]) -> dict[str, Any]:
     kinds = {key: known[key][0] for key in direct}
     direct = {key: config.checked(key, one, kinds[key]) if kinds[key] else one for key, one in direct.items()}
     return direct | ({"settings": direct.get("settings", {}) | others} if others else {})
+
+
+def keeps(known: Mapping[str, tuple[type | None, Any]]) -> bool:
+    """Whether the parameters of a notebook ask where runs are kept."""
+    return known.get("runs", (None,))[0] is str
 
 
 def libraries(path: Path) -> tuple[str, ...]:
@@ -254,7 +276,7 @@ def executed(point: Point, passed: Mapping[str, Any], stops: tuple[Path, ...], b
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     logging.getLogger("traitlets").setLevel(logging.CRITICAL)
-    place = {"runs": str(point.root)} if "runs" in declared(point.source) else {}
+    place = {"runs": str(point.root)} if keeps(declared(point.source)) else {}
     env = os.environ | {"WORKBENCH_RUNS": str(point.root), "WORKBENCH_NOTED": str(point.folder / "runs.txt")}
     given = {"address": kernels.address(libraries(point.source)), "stops": stops, "env": env, "folder": point.root}
     target = point.folder / "notebook.ipynb"

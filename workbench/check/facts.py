@@ -36,6 +36,7 @@ CLOCK = r"\d{1,2}:\d{2}:\d{2}(?:[.,]\d+)?"
 ZONE = r"(?:Z|\s?[+-]\d{2}:?\d{2}|\s?[A-Z]{3,4})?"
 REPLACED = (
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "<id>"),
+    (re.compile(r"(?<=[a-z0-9]-)[0-9a-f]{12}\b|\b(?=\d*[a-f])(?=[a-f]*\d)[0-9a-f]{12}\b"), "<id>"),  # of runs
     (re.compile(r"\b0x[0-9a-fA-F]{6,}\b"), "<address>"),
     (re.compile(r"(?<![\w/:.<])(?:~|[A-Za-z]:)?(?:[/\\][\w.+@~-]+){2,}[/\\]?(?::\d+\b)?"), "<path>"),
     (re.compile(rf"\b\d{{4}}-\d{{2}}-\d{{2}}(?:[T ]{CLOCK}|[T ]\d{{2}}:\d{{2}})?{ZONE}"), "<time>"),
@@ -60,8 +61,8 @@ NUMBER = re.compile(
 def plain(text: str) -> str:
     """Text without what differs from run to run: each address, path, time and id is replaced by its kind.
 
-    >>> plain("model at 0x7f3a5c2b1d90 took 12.3 s, written to /tmp/run_7/scores.csv")
-    'model at <address> took <time>, written to <path>'
+    >>> plain("model smcgan-4c97bf819bb4 at 0x7f3a5c2b1d90 took 12.3 s, written to /tmp/run_7/scores.csv")
+    'model smcgan-<id> at <address> took <time>, written to <path>'
     """
     lines = (line.rstrip("\r").rpartition("\r")[2] for line in ANSI.sub("", text).split("\n"))
     text = BAR.sub("", "\n".join(lines))

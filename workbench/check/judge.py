@@ -114,6 +114,8 @@ def agreed(facts: Sequence[Fact], runs: int) -> Known:
     pictures = [fact.picture for fact in facts if fact.picture]
     wobble = max((difference(pictures[0], other) for other in pictures[1:]), default=0.0)
     scale = statistics.median(fact.scale for fact in facts)
+    if scale:  # of one curve: where it varies is chance, and at the ends of its axis it never seems to
+        spread = [0.0 if counts(word) else max(spread, default=0.0) for word in middle]
     fact = Fact(first.words, middle, first.picture, scale, first.rtol)
     return Known(fact, tuple(spread) if any(spread) else (), round(wobble, 4), tuple(varies))
 

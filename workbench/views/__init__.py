@@ -263,22 +263,42 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def arms(runs: Iterable["Run"]) -> list[str]:
-    """How the arm of each run is called: its name, and where runs of one arm and seed differ, with what they differ in.
+    """How the arm of each run is called: its name, and where runs of one arm and seed differ, what they differ in.
 
-    One or two settings are named; where more differ, the first digits of an id stand for them.
+    Where all are of one arm, that is left out before the settings.
     """
     runs, names = list(runs), {}
-    for arm in {run.arm for run in runs}:
+    every = {run.arm for run in runs}
+    for arm in every:
         group = [run for run in runs if run.arm == arm]
-        table = differing(group)
-        settings = table.drop(columns=["arm", "seed", "id", "fingerprint"], errors="ignore").astype(str)
-        known: dict[Any, str] = {}
-        for run, row in zip(group, settings.to_dict("records"), strict=True):
-            told = [f"{name} {value}" for name, value in row.items()] if 0 < len(row) <= NAMED else [run.id[:6]]
-            same = tuple(row.values()) or run.id
-            known.setdefault(same, " · ".join([arm, *told] if table.duplicated(["arm", "seed"]).any() else [arm]))
-            names[run] = known[same]
+        if len({run.seed for run in group}) == len(group):
+            names |= dict.fromkeys(group, arm)
+        else:
+            lead = f"{arm} · " if len(every) > 1 else ""
+            names |= {run: lead + words for run, words in zip(group, told_apart(group), strict=True)}
     return [names[run] for run in runs]
+
+
+def told_apart(group: list["Run"]) -> list[str]:
+    """The settings in which runs of one arm differ, or an id for each lot where these are many or look alike."""
+    table = differing(group).drop(columns=["arm", "seed", "id", "fingerprint"], errors="ignore").astype(object)
+    rows = table.to_dict("records")
+    exact = [repr(row) if row else run.id for run, row in zip(group, rows, strict=True)]
+    if 0 < table.shape[1] <= NAMED:
+        texts = [" · ".join(f"{name} {brief(value)}" for name, value in row.items()) for row in rows]
+        if len(set(texts)) == len(set(exact)):
+            return texts
+    ids = {key: run.id[:6] for key, run in zip(exact[::-1], group[::-1], strict=True)}
+    return [ids[key] for key in exact]
+
+
+def brief(value: Any) -> str:
+    """A setting in few digits.
+
+    >>> brief(0.0015676677), brief(1e-05), brief(4)
+    ('0.001568', '1e-05', '4')
+    """
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def differing(runs: Iterable["Run"]) -> "pd.DataFrame":
