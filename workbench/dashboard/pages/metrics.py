@@ -100,8 +100,8 @@ class Numbers:
                 frame.card("Spread over cases", self.spread, controls=[self.kind]),
             ),
             frame.columns(
-                frame.card("Difference from the reference", self.forest, height=238),
-                frame.card("Paired over seeds and cases", self.pairs, height=238),
+                frame.card("Difference from the reference", self.forest, min_height=238),
+                frame.card("Paired over seeds and cases", self.pairs, min_height=238),
             ),
             frame.card("Mean over cases ± standard deviation over seeds", self.means),
             **frame.WIDE,
