@@ -5,9 +5,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -152,6 +154,27 @@ def test_claims_trains_judges_and_writes_the_record(root, tmp_path, capfd):
     assert {"beats grey replicated", "mask IoU above 0.8"} <= set(told)
     assert all(f"{verdict:<14}" in out and claim in out for claim, verdict in told.items())
     assert "| smcgan | beats grey replicated (fg_psnr) |" in claims.markdown(tmp_path / "claims")
+
+
+def test_workers_of_claims_save_and_end_with_it_however_it_ends(root):
+    words = ["claims", "smcgan", *DATA, *BUDGET, "-p", "epochs=100000", "--seeds", "1", "--arms", "grey", "--jobs", "1"]
+    command = subprocess.Popen([sys.executable, "-m", "workbench", *words], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: list(root.glob("smcgan/*/metrics.jsonl")))
+        workers = psutil.Process(command.pid).children(recursive=True)
+        assert workers
+    finally:
+        command.kill()
+    assert not psutil.wait_procs(workers, timeout=50)[1], "a worker outlives the command"
+    (run,) = runs.find(root)[-1:]
+    assert run.state == "unfinished" and (run.path / "state.pt").is_file()
+
+
+def wait_for(there) -> None:
+    end = time.monotonic() + 120
+    while not there():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
 
 
 # ---------------------------------------------------------------- refusals

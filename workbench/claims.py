@@ -34,6 +34,7 @@ def judge(
     import torch
 
     from workbench.study import Study, arms_of, opened
+    from workbench.task import follow_parent
 
     for key, value in (("seeds", seeds), ("jobs", jobs)):
         if value < 1:
@@ -41,7 +42,7 @@ def judge(
     study = Study(arms_of(name, which, change=change), options=options, budget=budget, seeds=range(seeds), root=root)
     opened(study.kind, json.dumps(dict(options), sort_keys=True))  # bad input is found before workers start
     threads = max(1, torch.get_num_threads() // jobs)  # what OMP_NUM_THREADS allows, or the cores
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=follow_parent) as pool:
         study.run(executor=pool, threads=threads)
     return record(study, name, options, {**(change or {}), **budget}, which)
 
