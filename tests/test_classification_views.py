@@ -331,6 +331,9 @@ def test_stages_are_left_out_and_own_numbers_cut_off(tmp_path):
     again = {run.id: run for run in runs.find(tmp_path)}
     table = labels.counted(again.values())
     assert set(table["labels"]) == {60} and set(table["arm"]) == {"hardlabels"}
+    (many.path / "config.json").write_text(json.dumps(config | {"arm": "tuned", "before": few.id}))
+    table = labels.counted(runs.find(tmp_path))
+    assert set(zip(table["arm"], table["labels"], strict=True)) == {("hardlabels", 20), ("tuned", 60)}, "its own arm"
     with pytest.raises(InvalidParameter, match="labels"):
         labels.label_curve(pd.DataFrame({"arm": ["x"], "auc": [1.0]}), "auc")
 

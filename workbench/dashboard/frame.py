@@ -56,6 +56,11 @@ def html(text: str, **options) -> pn.pane.HTML:
     return pn.pane.HTML(text, **{"margin": 0, "stylesheets": [STYLE]} | options)
 
 
+def remark(text: str) -> str:
+    """A line in small print above a table."""
+    return f"<p style='color:{MUTED};font-size:12px;margin:0 0 8px'>{text}</p>"
+
+
 def button(text: str, width: int = 94) -> pn.widgets.Button:
     return pn.widgets.Button(label=text, width=width, margin=0, stylesheets=[STYLE])
 

@@ -43,12 +43,13 @@ def plainer(arm: str, count: int) -> str:
 def counted(runs: Iterable["Run"]) -> pd.DataFrame:
     """The scores of many runs as of `compare.gather`, with `labels`, and arms of one kind under one name.
 
-    Left out are runs that are a stage of another one; of runs alike in arm, labels and seed the last one counts.
+    Left out are runs that are a stage of another one and no arm of their own; of runs alike in arm, labels and seed the
+    last one counts.
     """
-    runs = list(runs)
-    stages = {run.config.get("before") for run in runs}
-    ends = [run for run in runs if run.id not in stages]
-    last = {(plainer(run.arm, number(run)), number(run), run.seed): run for run in ends}
+    named = [(run, plainer(run.arm, number(run))) for run in runs]
+    stages = {(run.config.get("before"), arm) for run, arm in named}
+    ends = [(run, arm) for run, arm in named if (run.id, arm) not in stages]
+    last = {(arm, number(run), run.seed): run for run, arm in ends}
     tables = [
         run.scores().assign(arm=arm, seed=seed, run=f"{run.name}/{run.id}", labels=count)
         for (arm, count, seed), run in last.items()

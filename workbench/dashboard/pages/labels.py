@@ -9,7 +9,7 @@ from workbench import compare, views
 from workbench.dashboard import frame
 from workbench.dashboard.kinds import apart, classed
 from workbench.dashboard.pages import page
-from workbench.dashboard.pages.metrics import chance
+from workbench.dashboard.pages.metrics import BOTH, chance
 from workbench.runs import Run
 from workbench.views import classes, curves, report
 from workbench.views import labels as label_curves
@@ -100,4 +100,4 @@ def told(means: pd.DataFrame, gains: pd.DataFrame, reference: str, metric: str) 
         ends = f"{pair['low']:+.{digits}f} … {pair['high']:+.{digits}f}"
         rows.append([*cells, f"{pair['mean']:+.{digits}f}", ends, chance(pair["p"])])
     head = ["Arm", "Labels", views.short(metric), "95 % interval", "Seeds", f"Arm − {reference}", "95 % interval", "p"]
-    return frame.grid(head, rows)
+    return frame.remark(f"Differences are paired over groups of cases and seeds, {BOTH}") + frame.grid(head, rows)

@@ -13,6 +13,11 @@ from workbench.dashboard.pages import page
 from workbench.runs import Run
 from workbench.views import curves
 
+BOTH = (
+    "both random in the interval. p: Wilcoxon over groups, two-sided, uncorrected; it takes the seeds as given, "
+    "so that it can be small where the interval holds zero."
+)
+
 
 @page("Metrics", needs={}, order=20)
 def metrics(runs: list[Run]) -> pn.viewable.Viewable:
@@ -133,8 +138,7 @@ def pairs(found: pd.DataFrame, reference: str, metric: str) -> str:
         [r.arm, f"{r.mean:{sign}}", interval(r.low, r.high, sign), chance(r.p), f"{r.groups} × {r.seeds}"]
         for r in found.itertuples()
     ]
-    told = "n: groups of cases × seeds, both random in the interval. p: Wilcoxon over groups, two-sided, uncorrected."
-    return f"<p style='color:{frame.MUTED};font-size:12px;margin:0 0 8px'>{told}</p>" + frame.grid(head, rows)
+    return frame.remark(f"n: groups of cases × seeds, {BOTH}") + frame.grid(head, rows)
 
 
 def interval(low: float, high: float, form: str) -> str:
