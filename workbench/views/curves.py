@@ -37,7 +37,9 @@ FRAME = {
 
 
 CROWD = 8  # more arms than this have no room for names of full size, nor more colours
-LEGEND = {"border_line_alpha": 0, "background_fill_alpha": 0, "padding": 4, "spacing": 12, "glyph_width": 16}
+LEGEND = {
+    "border_line_alpha": 0, "background_fill_alpha": 0, "padding": 4, "spacing": 12, "glyph_width": 16, "margin": 0,
+}  # fmt: skip
 
 
 def logs(runs: Iterable["Run"], arms: Iterable[str] | None = None) -> pd.DataFrame:
