@@ -112,11 +112,11 @@ def card(
     return pn.Column(top, *parts, styles=CARD, **{"sizing_mode": "stretch_width", "margin": 0} | options)
 
 
-def columns(*cards: pn.viewable.Viewable) -> pn.Row:
-    """Cards of equal width side by side."""
+def columns(*cards: pn.viewable.Viewable, least: int = 0) -> pn.Row:
+    """Cards of equal width side by side; below one another where each has fewer than `least` pixels."""
     for card in cards:
-        card.styles = {**CARD, "flex": "1 1 0", "min-width": "0"}
-    return pn.Row(*cards, styles={"gap": "14px"}, margin=(0, 0, 14, 0), **STRETCH)
+        card.styles = {**CARD, "flex": f"1 1 {least}px", "min-width": "0"}
+    return pn.Row(*cards, styles={"gap": "14px", "flex-wrap": "wrap"}, margin=(0, 0, 14, 0), **STRETCH)
 
 
 def select(options: dict, width: int) -> pn.widgets.Select:

@@ -13,6 +13,7 @@ from workbench.dashboard.pages import page
 from workbench.runs import Run
 from workbench.views import curves
 
+WIDTH = 400  # px that the controls of a card need
 BOTH = (
     "both random in the interval. p: Wilcoxon over groups, two-sided, uncorrected; it takes the seeds as given, "
     "so that it can be small where the interval holds zero."
@@ -103,10 +104,12 @@ class Numbers:
             frame.columns(
                 frame.card("Learning curves", self.curves, controls=[self.quantity, self.axis, self.log]),
                 frame.card("Spread over cases", self.spread, controls=[self.kind]),
+                least=WIDTH,
             ),
             frame.columns(
                 frame.card("Difference from the reference", self.forest, min_height=238),
                 frame.card("Paired over seeds and cases", self.pairs, min_height=238),
+                least=WIDTH,
             ),
             frame.card("Mean over cases ± standard deviation over seeds", self.means),
             **frame.WIDE,
