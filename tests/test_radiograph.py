@@ -313,6 +313,10 @@ def test_plain_table_with_names_or_with_columns(tmp_path):
     assert made.spec["labels"] == "mass,effusion"
     label = torch.cat([getattr(made, name).tensors["label"] for name in SPLITS])
     assert (label.sum(1) == 1).all()
+    whole = opened(root=str(plain(tmp_path / "c", "file,label,patient", *(f"images/{row}" for row in words))))
+    assert len(whole.train) + len(whole.valid) + len(whole.test) == 8, "a path from the table is as good"
+    with pytest.raises(InvalidImage, match="found 8 of 8 missing"):
+        opened(root=str(plain(tmp_path / "d", "file,label,patient", *(f"other/{row}" for row in words))))
 
 
 def test_lists_with_labels_and_without(tmp_path):
@@ -324,6 +328,8 @@ def test_lists_with_labels_and_without(tmp_path):
     assert made.spec["labels"] == "finding_1,finding_2"
     (tmp_path / "names.txt").write_text("\n".join(line.split()[0] for line in lines))
     pool = opened(root=str(tmp_path / "names.txt"), part="unlabelled")
+    (tmp_path / "paths.txt").write_text("\n".join(f"images/{line.split()[0]}" for line in lines))
+    assert len(opened(root=str(tmp_path / "paths.txt"), part="unlabelled").train) == len(pool.train)
     assert pool.train.tensors["known"].sum() == 0 and len(pool.train) >= 3
     with pytest.raises(InvalidImage, match="pre-train with part=unlabelled"):
         opened(root=str(tmp_path / "names.txt"))

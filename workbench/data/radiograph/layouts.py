@@ -143,8 +143,13 @@ def plain(home: Path) -> tuple[list[str], list[Told]]:
         raise InvalidImage("labels.csv", "a column label, or one a finding", ", ".join(rows[0]), "add the labels")
     if lacking := [row[file] for row in rows if not row[patient]]:
         raise InvalidImage("labels.csv", f"a {patient} in every row", f"none for {named(lacking)}", "add them")
-    folder = home / "images" if (home / "images").is_dir() else home
-    return names, [(folder / row[file], own, row[patient], False) for row, own in zip(rows, values)]
+    return names, [(placed(home, row[file]), own, row[patient], False) for row, own in zip(rows, values)]
+
+
+def placed(home: Path, name: str) -> Path:
+    """The image of that name in images/, or beside the table."""
+    inner = home / "images" / name
+    return inner if inner.is_file() else home / name
 
 
 def text_list(path: Path) -> tuple[list[str], list[Told]]:
@@ -157,8 +162,9 @@ def text_list(path: Path) -> tuple[list[str], list[Told]]:
     names = [f"finding_{number}" for number in range(1, counts.pop() + 1)] or [""]
     rows = [dict(zip(["file", *names], words, strict=False)) for words in split]
     values = numbers(path.name, "file", rows, names) if names != [""] else [[None]] * len(rows)
-    folder = path.parent / "images" if (path.parent / "images").is_dir() else path.parent
-    return names, [(folder / row["file"], own, patient_of(row["file"]), False) for row, own in zip(rows, values)]
+    files = [row["file"] for row in rows]
+    told = zip(files, values, strict=True)
+    return names, [(placed(path.parent, file), own, patient_of(file), False) for file, own in told]
 
 
 # ---------------------------------------------------------------- cells
