@@ -159,6 +159,9 @@ def test_an_arm_with_several_settings_is_several_arms(found):
     assert views.arms(plain) == [run.arm] * 2
     rates = [changed(run, seed, lr=lr) for seed in (0, 1) for lr in (0.1, 0.00123456)]
     assert views.arms(rates) == ["lr 0.1", "lr 0.001235"] * 2
+    for one in rates:
+        one.config["data"] = one.config["data"] | {"fold": one.seed}
+    assert views.arms(rates) == ["lr 0.1", "lr 0.001235"] * 2, "each seed has its own fold of a cross-validation"
     other = next(one for one in found if one.arm != run.arm)
     assert views.arms([*rates[:2], other]) == [f"{run.arm} · lr 0.1", f"{run.arm} · lr 0.001235", other.arm]
     many = [changed(run, seed, lr=lr, base=lr, depth=lr) for seed in (0, 1) for lr in (1, 2)]

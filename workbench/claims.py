@@ -11,6 +11,7 @@ from typing import Any
 
 from workbench import compare, runs
 from workbench.errors import InvalidParameter, InvalidRun
+from workbench.workers import follow_parent
 
 VERDICTS = ("holds", "undecided", "does not hold")  # in the order of the README's columns
 GROUPS = ("rivals", "floors", "ablations")  # what is compared where nothing else is asked for
@@ -34,7 +35,6 @@ def judge(
     import torch
 
     from workbench.study import Study, arms_of, opened
-    from workbench.task import follow_parent
 
     for key, value in (("seeds", seeds), ("jobs", jobs)):
         if value < 1:

@@ -5,10 +5,7 @@ import dataclasses
 import functools
 import json
 import multiprocessing
-import os
-import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Mapping
@@ -195,20 +192,6 @@ def finish(run: Run, model: method.Method, task: Task, seconds: float) -> None:
 
 
 # ---------------------------------------------------------------- the study
-
-
-def follow_parent() -> None:
-    """In a worker process, as it starts: it ends with its parent, however that ended."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    training = signal.getsignal(signal.SIGTERM)  # its own handler, which saves the checkpoint after the step
-    os.kill(os.getpid(), signal.SIGTERM)
-    while signal.getsignal(signal.SIGTERM) is training:
-        time.sleep(0.1)
-    os._exit(1)
 
 
 def train_quietly(task: Task, threads: int) -> tuple[Run, bool, float]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from workbench import kernels
 from workbench.errors import InvalidParameter, WorkbenchError
+from workbench.workers import follow_parent
 
 T = TypeVar("T")
 ANSWER = 10.0  # s that a scheduler has to answer
@@ -94,12 +95,7 @@ def begin(address: str, threads: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     kernels.join(address)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    follow_parent()
 
 
 # ---------------------------------------------------------------- Dask

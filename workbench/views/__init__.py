@@ -281,7 +281,8 @@ def arms(runs: Iterable["Run"]) -> list[str]:
 
 def told_apart(group: list["Run"]) -> list[str]:
     """The settings in which runs of one arm differ, or an id for each lot where these are many or look alike."""
-    table = differing(group).drop(columns=["arm", "seed", "id", "fingerprint"], errors="ignore").astype(object)
+    same = ["arm", "seed", "id", "fingerprint", *compare.DEALT]  # or differ from seed to seed
+    table = differing(group).drop(columns=same, errors="ignore").astype(object)
     rows = table.to_dict("records")
     exact = [repr(row) if row else run.id for run, row in zip(group, rows, strict=True)]
     if 0 < table.shape[1] <= NAMED:
